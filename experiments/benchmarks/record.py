@@ -1,0 +1,87 @@
+"""A measurement as one JSON file, with what is needed to take it again.
+
+A run group, as experiments/results/table.py reads it:
+
+    paper      "dcgan:digits"                      ran        "3,000 rounds, 100 % of the recipe"
+    published  {"value": "…", "protocol": "…"} or null
+    scores     {"precision": mean_se([.93, .95, .94])}
+    seeds      [0, 1, 2]                           status     "reproduced", "partly", …
+    notes      what is seen                        seconds    wall time of one run
+
+Any other field goes in as it is. command, commit, versions, hardware and date are filled in unless given.
+"""
+
+import datetime
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn", "torch")
+
+
+def record(path: str | Path, **fields) -> dict:
+    """Write the fields and where they come from; the file appears whole or not at all."""
+    row = {
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "commit": commit(),
+        "versions": versions(),
+        "hardware": hardware(),
+        "date": datetime.date.today().isoformat(),
+    } | fields
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(json.dumps(row, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    unfinished.replace(path)
+    return row
+
+
+def mean_se(values: Sequence[float]) -> dict:
+    """Mean and its standard error, s / √n with n − 1 in s; none from one value."""
+    x = np.asarray(values, np.float64)
+    se = float(x.std(ddof=1) / np.sqrt(x.size)) if x.size > 1 else None
+    return {"mean": float(x.mean()), "se": se, "values": x.tolist()}
+
+
+def commit() -> str:
+    """The checked-out commit, with -dirty when tracked files differ from it."""
+    git = lambda *args: subprocess.run(
+        ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(git("status", "--porcelain", "-uno"))
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def versions() -> dict[str, str]:
+    installed = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def hardware() -> str:
+    """The accelerator's name if JAX has one, else the CPU's and how many cores this process may use."""
+    import jax
+
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{jax.device_count()} x {device.device_kind}"
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    name = (names or [platform.processor() or platform.machine()])[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
