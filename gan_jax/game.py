@@ -309,9 +309,8 @@ def net(game: Game, state: State, name: str, *, average: bool = True) -> Net:
     return Net(name, game.players[name].net, params, memory, train=False)
 
 
-def carry(game: Game, state: State, batch: Tree) -> State:
-    """`state` taken over into another Game: what has kept its place and shape stays, the rest is as at `init`."""
-    fresh = init(game, state.key, batch)
-    old = dict(jax.tree_util.tree_leaves_with_path(state))
-    fits = lambda path, new: path in old and jnp.shape(old[path]) == jnp.shape(new) and old[path].dtype == new.dtype
-    return jax.tree_util.tree_map_with_path(lambda path, new: old[path] if fits(path, new) else new, fresh)
+def carry(new: State, old: State, fields: tuple[str, ...] = tuple(State.__dataclass_fields__)) -> State:
+    """`new` with the leaves of `old` that have kept their place, shape and dtype, in the fields named."""
+    kept = {path: leaf for path, leaf in jax.tree.leaves_with_path(old) if path[0].name in fields}
+    fits = lambda path, leaf: path in kept and (kept[path].shape, kept[path].dtype) == (leaf.shape, leaf.dtype)
+    return jax.tree.map_with_path(lambda path, leaf: kept[path] if fits(path, leaf) else leaf, new)

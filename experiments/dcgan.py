@@ -1,0 +1,111 @@
+"""DCGAN: convolutional generators and discriminators, by the two recipes that most people have run.
+
+Radford, Metz, Chintala. Unsupervised representation learning with deep convolutional generative adversarial
+networks. ICLR 2016. arXiv:1511.06434
+
+mnist        the TensorFlow tutorial: 28x28, dropout in D, both players at once
+faces        the PyTorch tutorial: 64x64, any folder of pictures, G answers D on the fakes that D has just seen
+mnist-small  mnist, narrowed for CPUs
+digits       mnist on scikit-learn's real 8x8 digits, narrowed: about a minute on a CPU
+
+    python experiments/dcgan.py digits
+    python experiments/dcgan.py mnist --data DIR --steps 2000 --seed 3 --run runs/mnist
+    python experiments/dcgan.py faces --data FOLDER_OR_TAR --flip
+
+Differs: the mnist tutorial reads 234 full batches and a smaller one an epoch, here an epoch's end and the next one's
+beginning share a batch. Samples are made with running batch statistics; the faces tutorial uses the batch's own. D's
+running statistics, which nothing uses, advance in D's moves alone. The founding article sums up D's two errors as
+their mean: --weight-D 0.5, and lets G wait while it wins: --order waiting.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+
+from gan_jax import data as sources
+from gan_jax import losses, priors
+from gan_jax.game import Game, Player
+from gan_jax.gan import ORDERS, gan
+from gan_jax.models import dcgan
+from gan_jax.optimizers import adam
+
+
+@dataclass(frozen=True)
+class Config:
+    """The TensorFlow tutorial's numbers."""
+
+    data: str = "tfds:mnist"
+    size: int = 28  # pixels a side
+    channels: int = 1  # 1 grey, 3 colour
+    flip: bool = False  # also learn every picture's mirror image
+    steps: int = 11_719  # 50 epochs
+    batch: int = 256
+    seed: int = 0
+    networks: Literal["tensorflow", "pytorch"] = "tensorflow"  # whose tutorial's
+    latent: int = 100
+    width_G: int = 256  # channels of G's first map (tensorflow), of its last but one (pytorch: ngf)
+    width_D: int = 64  # channels of D's first map
+    loss: Literal["non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic"] = (
+        "non_saturating"
+    )
+    order: Literal["simultaneous", "alternating", "same_fakes", "waiting"] = "simultaneous"
+    weight_D: float = 1.0  # 1: D's loss is the sum of its two errors, .5: their mean
+    lr: float = 1e-4
+    beta1: float = 0.9
+    ema: float = 0.0  # decay of the averaged generator that samples; 0 keeps none
+    parts: int = 1  # micro-batches of a move
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of computation; weights are float32
+
+
+PRESETS = {
+    "digits": Config(
+        data="digits", size=8, steps=3000, batch=64, width_G=128, width_D=64, latent=32, lr=2e-4, beta1=0.5
+    ),
+    "mnist": Config(),
+    "mnist-small": Config(steps=4000, batch=64, width_G=64, width_D=16, lr=2e-4, beta1=0.5),
+    "faces": Config(
+        data="faces",
+        size=64,
+        channels=3,
+        steps=7_915,  # 5 epochs of CelebA
+        batch=128,
+        networks="pytorch",
+        width_G=64,
+        width_D=64,
+        order="same_fakes",
+        lr=2e-4,
+        beta1=0.5,
+    ),
+}
+TINY = Config(data="digits", size=8, steps=2, batch=4, width_G=8, width_D=4, latent=4)
+
+
+def data(c: Config) -> sources.Data:
+    pictures = sources.load(c.data, size=c.size, channels=c.channels)
+    return sources.mirror(pictures) if c.flip else pictures
+
+
+def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    return {"x": jax.ShapeDtypeStruct((c.size, c.size, c.channels), "float32")}
+
+
+def game(c: Config) -> Game:
+    make_G, make_D = dcgan.PAIRS[c.networks]
+    G, D = make_G(c.size, c.channels, c.width_G, c.dtype), make_D(c.width_D, c.dtype)
+    ema = (lambda step: c.ema) if c.ema else None
+    return gan(
+        Player(G, adam(c.lr, c.beta1), ema),
+        Player(D, adam(c.lr, c.beta1)),
+        getattr(losses, c.loss),
+        priors.normal(c.latent),
+        moves=ORDERS[c.order],
+        weight_D=c.weight_D,
+        parts=c.parts,
+    )
+
+
+if __name__ == "__main__":
+    from gan_jax import cli
+
+    cli.experiment(__file__)

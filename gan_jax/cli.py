@@ -1,0 +1,229 @@
+"""The command line: `python experiments/PAPER.py PRESET …`, and `python -m gan_jax list | cost | sample`."""
+
+import contextlib
+import dataclasses
+import io
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import tyro
+from tyro.conf import Positional
+
+from gan_jax import cost as costs
+from gan_jax import papers, viz, writers
+from gan_jax.data import batch_indices, check_enough, rounds
+from gan_jax.errors import UserError
+from gan_jax.run import as_schedule, load, read_rows, sampler
+from gan_jax.train import train
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is kept and watched: none of it changes the training."""
+
+    run: str = ""  # the run's folder; by default runs/PAPER-PRESET
+    epochs: float = 0.0  # another way to say --steps
+    start: Annotated[str, tyro.conf.arg(name="from")] = ""  # a run whose weights this one is born with
+    log_every: int = 100  # rounds
+    sample_every: int = 500
+    checkpoint_every: int = 1000
+    keep_every: int = 0  # checkpoints kept beside the last two; 0: none
+    best: str = ""  # a metric of the log whose best checkpoint is kept; the lower the better, "-NAME": the higher
+    dispatch: int = 0  # rounds to a dispatch; 0: 1 on CPU, 10 on accelerators
+    tensorboard: bool = False
+    wandb: bool = False
+
+
+def experiment(file: str) -> None:
+    """Train the paper in `file` as the command line says: its preset, then flags."""
+    with _one_line_errors():
+        name, words = Path(file).stem, sys.argv[1:]
+        presets = papers.paper(name).PRESETS
+        chosen = words.pop(0) if words and not words[0].startswith("-") else next(iter(presets))
+        module, config = papers.preset(f"{name}:{chosen}")
+        config, options = _parse((config, Options()), words, f"{name}.py {{{','.join(presets)}}}", module.__doc__)
+        run_experiment(f"{name}:{chosen}", config, options)
+
+
+def run_experiment(title: str, config: Any, options: Options = Options()) -> None:
+    """Train one Config of a paper in a run folder, with pictures as it goes and a summary at its end."""
+    module, _ = papers.preset(title)
+    data, game = module.data(config), module.game(config)
+    check_enough(data, config.batch)
+    slices = as_schedule(game)(0).slices
+    if options.epochs:
+        config = dataclasses.replace(config, steps=rounds(options.epochs, len(data["x"]), config.batch, slices))
+    folder = Path(options.run or f"runs/{title.replace(':', '-')}")
+    key, fields = jax.random.key(config.seed), dataclasses.asdict(config)
+    written = [writers.tensorboard(folder)] if options.tensorboard else []
+    written += [writers.wandb(folder, title, fields)] if options.wandb else []
+    first = batch_indices(config.seed, 0, len(data["x"]), min(64, len(data["x"])))[0]
+    train(
+        game,
+        data,
+        steps=config.steps,
+        batch=config.batch,
+        seed=config.seed,
+        run=folder,
+        start=load(options.start).state if options.start else None,
+        log_every=options.log_every,
+        checkpoint_every=options.checkpoint_every,
+        keep_every=options.keep_every or None,
+        best=options.best or None,
+        dispatch=options.dispatch or None,
+        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first]))],
+        writers=written,
+        paper=title,
+        config=fields,
+    )
+    pictures = sorted((folder / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
+    viz.gif(pictures, folder / "progress.gif")
+    viz.curves(read_rows(folder), folder / "curves.png")
+    print(f"{folder} has {config.steps} rounds: samples/, progress.gif, curves.png, metrics.jsonl and checkpoints/.")
+    print(f"More samples: python -m gan_jax sample {folder} --n 64 --out grid.png")
+
+
+def _pictures(folder, key, real):
+    """A callback that draws samples from the same noise each time; `real` is drawn once."""
+    made = {}
+
+    def draw(run, step):
+        if not (folder / "samples" / "real.png").exists():
+            viz.save_png(folder / "samples" / "real.png", viz.grid(real))
+        images = made.setdefault(run.game, sampler(run.game, 64))(run.state, key)
+        return lambda: viz.save_png(folder / "samples" / f"{step}.png", viz.grid(np.asarray(images)))
+
+    return draw
+
+
+def main() -> None:
+    """`python -m gan_jax COMMAND …`."""
+    with _one_line_errors():
+        commands = {"list": list_papers, "cost": cost, "sample": sample}
+        words = sys.argv[1:]
+        if not words or words[0] in ("-h", "--help"):
+            print(
+                "\n".join(["usage: python -m gan_jax COMMAND …", *(f"  {n:8}{f.__doc__}" for n, f in commands.items())])
+            )
+            return
+        if words[0] not in commands:
+            hint = papers.nearest(words[0], commands)
+            raise UserError(f"There is no command {words[0]!r}{hint}: there are {', '.join(commands)}.")
+        _tyro(commands[words[0]], words[1:], prog=f"python -m gan_jax {words[0]}")
+
+
+def list_papers() -> None:
+    """Every paper and preset: what it makes, its parameters, FLOPs a round, and how far it has been reproduced."""
+    print(f"{'paper:preset':24}{'sample':>14}{'parameters':>14}{'GFLOP/round':>14}  reproduction")
+    for name in papers.names():
+        module = papers.paper(name)
+        for chosen, config in module.PRESETS.items():
+            game, spec = as_schedule(module.game(config))(0), _spec(module, config)
+            shape = "x".join(map(str, module.example(config)["x"].shape))
+            total, work = sum(costs.parameters(game, spec).values()), costs.flops(game, spec) / 1e9
+            title = f"{name}:{chosen}"
+            print(f"{title:24}{shape:>14}{total:>14,}{work:>14,.2f}  {papers.reproduction(title)}")
+
+
+def cost(title: Positional[str], /) -> None:
+    """Parameters, FLOPs, memory and expected time of PAPER:PRESET on this machine; plays a few rounds on noise."""
+    module, config = papers.preset(title)
+    game, spec = as_schedule(module.game(config))(0), _spec(module, config)
+    found = costs.measure(game, spec)
+    images = game.slices * config.batch
+    for player, number in found.parameters.items():
+        print(f"{player:<20}{number:>16,} parameters")
+    print(f"{'a round':<20}{found.flops / 1e9:>16,.2f} GFLOP, {images} images read")
+    print(f"{'memory':<20}{found.bytes / 2**20:>16,.1f} MiB")
+    print(f"{'pace':<20}{images / found.seconds:>16,.1f} images/s, {found.flops / found.seconds / 1e9:,.1f} GFLOP/s")
+    total = found.compile_seconds + config.steps * found.seconds
+    print(f"{'expected time':<20}{total:>16,.0f} s for {config.steps} rounds, compilation included")
+
+
+def _spec(module, config):
+    return {name: [[config.batch, *x.shape], x.dtype] for name, x in module.example(config).items()}
+
+
+def sample(
+    run: Positional[str],
+    /,
+    n: int = 64,
+    out: str = "samples.png",
+    seed: int = 0,
+    class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
+    truncation: float | None = None,
+    step: int | None = None,
+) -> None:
+    """Samples of the run in folder RUN, as a grid (.png) or as numbers (.npz: samples [n, h, w, c] in [-1, 1])."""
+    path = Path(out)
+    if path.suffix not in SAVE:
+        raise UserError(f"--out {out} must end in {' or '.join(SAVE)}.")
+    if n < 1:
+        raise UserError(f"--n is {n}: it must be at least 1.")
+    options = {"label": class_, "truncation": truncation}
+    options = {name: value for name, value in options.items() if value is not None}
+    SAVE[path.suffix](path, load(run, step=step).sample(jax.random.key(seed), n, **options))
+    print(f"{n} samples of {run} are in {out}.")
+
+
+def _save_npz(path, samples):
+    draft = path.with_name(f".{path.stem}.tmp.npz")  # whole or not at all
+    np.savez_compressed(draft, samples=samples.astype(np.float32))
+    draft.replace(path)
+
+
+SAVE = {".png": lambda path, samples: viz.save_png(path, viz.grid(samples)), ".npz": _save_npz}
+
+
+def _parse(defaults: tuple, words: list[str], program: str, description: str | None) -> tuple:
+    """The dataclasses `defaults` with the fields that flags in `words` name. UserError for what they have not."""
+    fields = [field.name.replace("_", "-") for default in defaults for field in dataclasses.fields(default)]
+    known = {"--help", "-h", "--from"} | {f"--{no}{name}" for name in fields for no in ("", "no-")}
+    for word in words:
+        flag = word.split("=")[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            raise UserError(f"There is no flag {flag}{papers.nearest(flag, known)}: --help shows them all.")
+    flat = tyro.conf.OmitArgPrefixes[tuple[tuple(type(default) for default in defaults)]]
+    found = _tyro(flat, words, default=defaults, prog=program, description=description)
+    for default, given in zip(defaults, found, strict=True):
+        for name, least in dataclasses.asdict(default).items():
+            _check_number(name.replace("_", "-"), getattr(given, name), least)
+    return found
+
+
+def _check_number(name, value, default):
+    """No number of a config is negative, and a count that is not 0 by default cannot be."""
+    least = 1 if type(default) is int and default > 0 else 0
+    if isinstance(value, int | float) and not least <= value < math.inf:
+        raise UserError(f"--{name} is {value}: it must be {least} or more.")
+
+
+def _tyro(target, words, **how):
+    """tyro.cli, whose box of a complaint becomes a UserError of one line."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(target, args=words, **how)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        lines = [line.strip("│ ") for line in said.getvalue().splitlines()[1:]]
+        end = next((i for i, line in enumerate(lines) if set(line) <= set("─╰╯")), len(lines))
+        raise UserError(f"{' '.join(lines[:end])} (--help shows all flags)") from None
+
+
+@contextlib.contextmanager
+def _one_line_errors():
+    """What the user can mend is one line and exit code 2; Ctrl-C is 130."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,58 @@
+"""What a training costs, before it is run: parameters, FLOPs, memory and time of a round on this machine."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax.game import Game, init, step
+from gan_jax.run import Spec, abstract_state, zeros
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one round. FLOPs are XLA's count, which leaves out taps on padding; bytes include State and batch."""
+
+    parameters: dict[str, int]  # by player
+    flops: float
+    bytes: int
+    seconds: float  # the median of some rounds on made-up data
+    compile_seconds: float
+
+
+def parameters(game: Game, spec: Spec) -> dict[str, int]:
+    """{player: number of weights}."""
+    params = abstract_state(game, spec).params
+    return {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in params.items()}
+
+
+def flops(game: Game, spec: Spec) -> float:
+    """XLA's count for one round, of the program before it is optimised: nothing is compiled."""
+    return _lowered(game, spec).cost_analysis()["flops"]
+
+
+def measure(game: Game, spec: Spec, seconds: float = 2.0) -> Cost:
+    """Compile one round, and play it on noise for some seconds, three times at least."""
+    began = time.perf_counter()
+    program = _lowered(game, spec).compile()
+    compiling, memory = time.perf_counter() - began, program.memory_analysis()
+    noise = lambda x: np.random.default_rng(0).uniform(-1, 1, x.shape).astype(x.dtype)
+    batch = jax.device_put(jax.tree.map(noise, zeros(game, spec)))
+    state, times = jax.jit(partial(init, game))(jax.random.key(0), batch), []
+    state, _ = jax.block_until_ready(program(state, batch))
+    while len(times) < 3 or sum(times) < seconds:
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(program(state, batch))
+        times.append(time.perf_counter() - start)
+    held = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
+    held -= memory.alias_size_in_bytes
+    count = program.cost_analysis()["flops"]
+    return Cost(parameters(game, spec), count, held, float(np.median(times)), compiling)
+
+
+def _lowered(game: Game, spec: Spec) -> Any:
+    batch = jax.eval_shape(lambda: zeros(game, spec))
+    return jax.jit(partial(step, game), donate_argnums=0).lower(abstract_state(game, spec), batch)

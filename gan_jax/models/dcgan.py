@@ -1,0 +1,103 @@
+"""The networks of DCGAN's two tutorials.
+
+Radford, Metz, Chintala. Unsupervised representation learning with deep convolutional generative adversarial
+networks. ICLR 2016. arXiv:1511.06434
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.initializers import normal
+
+from gan_jax.nn.conv import Conv, ConvTranspose
+
+
+class DenseGenerator(nn.Module):
+    """z [b, latent] -> x [b, size, size, channels] in (-1, 1), size a multiple of 4; Keras' defaults throughout.
+
+    The TensorFlow tutorial's, whose width is 256 and size 28: Dense, then 5x5 transposed convolutions of stride 1, 2, 2.
+    """
+
+    size: int = 28
+    channels: int = 1
+    width: int = 256
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z, train=True):
+        side, glorot = self.size // 4, nn.initializers.glorot_uniform()
+        norm = lambda h: nn.leaky_relu(nn.BatchNorm(not train, momentum=0.99, epsilon=1e-3, dtype=self.dtype)(h), 0.3)
+        up = lambda features, stride: ConvTranspose(
+            features, (5, 5), (stride, stride), "SAME", use_bias=False, dtype=self.dtype, kernel_init=glorot
+        )
+        h = nn.Dense(side * side * self.width, use_bias=False, dtype=self.dtype, kernel_init=glorot)(z)
+        h = norm(h).reshape(len(z), side, side, self.width)
+        h = norm(up(self.width // 2, 1)(h))
+        h = norm(up(self.width // 4, 2)(h))
+        return jnp.tanh(up(self.channels, 2)(h).astype(jnp.float32))
+
+
+class DropoutDiscriminator(nn.Module):
+    """x [b, h, w, c] -> logits [b]. The TensorFlow tutorial's, whose width is 64: 5x5 convolutions of stride 2."""
+
+    width: int = 64
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, train=True):
+        glorot, h = nn.initializers.glorot_uniform(), x
+        for features in (self.width, 2 * self.width):
+            h = Conv(features, (5, 5), (2, 2), "SAME", dtype=self.dtype, kernel_init=glorot)(h)
+            h = nn.Dropout(0.3, deterministic=not train)(nn.leaky_relu(h, 0.3))
+        return nn.Dense(1, kernel_init=glorot)(h.reshape(len(x), -1).astype(jnp.float32))[:, 0]
+
+
+def _norm(train, dtype):
+    """PyTorch's batch normalisation, with the scale drawn from N(1, .02)."""
+    scale: Callable = lambda key, shape, dtype=jnp.float32: 1 + normal(0.02)(key, shape, dtype)
+    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=scale)
+
+
+class Generator(nn.Module):
+    """z [b, latent] -> x [b, size, size, channels] in (-1, 1), size 2^k, at least 8; weights from N(0, .02).
+
+    The PyTorch tutorial's, whose size and width (ngf) are 64: 4x4 transposed convolutions, doubling from 4x4.
+    """
+
+    size: int = 64
+    channels: int = 3
+    width: int = 64
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z, train=True):
+        up = lambda features, stride, pad: ConvTranspose(
+            features, (4, 4), (stride, stride), pad, use_bias=False, dtype=self.dtype, kernel_init=normal(0.02)
+        )
+        widths = [self.width * self.size // 8 >> i for i in range(self.size.bit_length() - 3)]
+        h = nn.relu(_norm(train, self.dtype)(up(widths[0], 1, 0)(z[:, None, None, :])))
+        for features in widths[1:]:
+            h = nn.relu(_norm(train, self.dtype)(up(features, 2, 1)(h)))
+        return jnp.tanh(up(self.channels, 2, 1)(h).astype(jnp.float32))
+
+
+class Discriminator(nn.Module):
+    """x [b, size, size, c] -> logits [b], the mirror image of Generator; width is ndf."""
+
+    width: int = 64
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, train=True):
+        down = lambda features, stride, pad: Conv(
+            features, (4, 4), (stride, stride), pad, use_bias=False, dtype=self.dtype, kernel_init=normal(0.02)
+        )
+        h = nn.leaky_relu(down(self.width, 2, 1)(x), 0.2)
+        for i in range(1, x.shape[1].bit_length() - 3):
+            h = nn.leaky_relu(_norm(train, self.dtype)(down(self.width << i, 2, 1)(h)), 0.2)
+        return down(1, 1, 0)(h)[:, 0, 0, 0].astype(jnp.float32)
+
+
+PAIRS = {"tensorflow": (DenseGenerator, DropoutDiscriminator), "pytorch": (Generator, Discriminator)}

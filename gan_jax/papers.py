@@ -1,0 +1,74 @@
+"""Where the papers are: one file each in the experiments folder, which lies beside the package.
+
+A paper is found by its file name, never by a path or module that a run names. Its file holds PRESETS (name ->
+Config, the default first), `game(config)`, `data(config)`, and `example(config)`: the shape of one example.
+"""
+
+import dataclasses
+import difflib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gan_jax.errors import UserError
+
+FOLDER = Path(__file__).resolve().parents[1] / "experiments"
+
+
+def names() -> list[str]:
+    """Every paper, in alphabetical order."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def paper(name: str) -> ModuleType:
+    """The paper's file as a module."""
+    known = names()
+    if name not in known:
+        raise UserError(f"There is no paper {name!r}{nearest(name, known)}: `python -m gan_jax list` shows them all.")
+    module_name = f"experiments.{name}"
+    if module_name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module_name, FOLDER / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[module_name]
+
+
+def preset(title: str) -> tuple[ModuleType, Any]:
+    """("paper:preset", or "paper" for its first) -> the paper's module and that Config."""
+    name, _, chosen = title.partition(":")
+    module = paper(name)
+    chosen = chosen or next(iter(module.PRESETS))
+    if chosen not in module.PRESETS:
+        hint = nearest(chosen, module.PRESETS)
+        raise UserError(f"{name} has no preset {chosen!r}{hint}: it has {', '.join(module.PRESETS)}.")
+    return module, module.PRESETS[chosen]
+
+
+def configured(title: str, fields: dict[str, Any]) -> tuple[ModuleType, Any]:
+    """The paper's module and the preset with `fields` in place of its own; UserError for a field it has not."""
+    module, config = preset(title)
+    known = {field.name for field in dataclasses.fields(config)}
+    for field in fields:
+        if field not in known:
+            raise UserError(f"{title} has no field {field!r}{nearest(field, known)}.")
+    return module, dataclasses.replace(config, **fields)
+
+
+def nearest(word: str, known) -> str:
+    """A hint to append to a sentence: the known word that is most like `word`, if any is."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def reproduction(title: str) -> str:
+    """What the results say of "paper:preset": the verdicts recorded for it, or "not run"."""
+    verdicts = []
+    for path in sorted((FOLDER / "results").glob("*.json")):
+        found = json.loads(path.read_text())
+        if found.get("paper") == title and found.get("verdict"):
+            verdicts.append(found["verdict"])
+    return "; ".join(verdicts) or "not run"

@@ -1,0 +1,192 @@
+"""A run: a game in a State, and the folder it is kept in.
+
+config.json      what the run is: paper and preset, every field, the batch's shapes, versions, threads
+metrics.jsonl    one row a log
+samples/         STEP.png, real.png
+checkpoints/     the whole State
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gan_jax import checkpoint, papers
+from gan_jax.errors import UserError
+from gan_jax.game import Game, Nets, State, init, net
+
+FORMAT = 1  # of the run folder; rises when an older one could no longer be read as it is
+FREE = {"steps", "data"}  # fields that may change between two starts of one run
+CHUNK = 256  # samples made at once
+
+Schedule = Callable[[int], Game]  # round -> one of a few Games made beforehand
+Spec = Mapping[str, Any]  # {name: [shape of a batch, dtype]}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A game and its State, and where they are kept (None: nowhere)."""
+
+    game: Game
+    state: State
+    folder: Path | None = None
+
+    def sample(self, key, n: int, **options) -> np.ndarray:
+        """n samples [n, …], in [-1, 1] for images; options are the prior's, such as label= or truncation=.
+
+        A function of (key, n) alone, and the first of n samples are those of fewer: chunk i draws from
+        fold_in(key, i). UserError for an option that the game's samples do not have.
+        """
+        make = sampler(self.game, **options)
+        chunks = [np.asarray(make(self.state, jax.random.fold_in(key, i))) for i in range(-(-n // CHUNK))]
+        return np.concatenate(chunks)[:n]
+
+
+def sampler(game: Game, n: int = CHUNK, **options):
+    """The compiled (state, key) -> n samples, with averaged weights where the game keeps them."""
+    if game.sample is None:
+        raise UserError("This game does not say how to sample: give Game(sample=(nets, key, n) -> x).")
+
+    def make(state, key):
+        nets = Nets({name: net(game, state, name) for name in game.players})
+        nets.memory = state.memory["game"]
+        try:
+            return game.sample(nets, key, n, **options)
+        except TypeError as error:
+            unknown = [name for name in options if f"'{name}'" in str(error)]
+            if not unknown:
+                raise
+            raise UserError(f"This game's samples have no option {unknown[0]!r}: leave it out.") from None
+
+    return jax.jit(make)
+
+
+def load(folder: str | Path, game: Game | None = None, step: int | None = None) -> Run:
+    """The run in `folder` at its newest checkpoint, or at `step`; its data is not needed.
+
+    A run of a paper finds its game by the paper's name; a run of your own game needs it: load(folder, game=…).
+    """
+    folder = Path(folder)
+    about = describe(folder)
+    if game is None:
+        if not about["paper"]:
+            raise UserError(
+                f"{folder} is a run of your own game: give it, as in gan_jax.load({str(folder)!r}, game=…)."
+            )
+        module, config = papers.configured(about["paper"], about["config"])
+        game = module.game(config)
+    schedule, wanted = as_schedule(game), checkpoint.latest_step(folder / "checkpoints") if step is None else step
+    if wanted is None:
+        raise UserError(f"{folder} has no checkpoint yet: train it first.")
+    found = checkpoint.restore(folder / "checkpoints", abstract_state(schedule(wanted), about["batch"]), step)
+    return Run(schedule(found[0]), found[1], folder)
+
+
+def as_schedule(game: Game | Schedule) -> Schedule:
+    """A Game is the schedule that never changes."""
+    return (lambda t: game) if isinstance(game, Game) else game
+
+
+def batch_spec(data: Mapping[str, np.ndarray], batch: int) -> Spec:
+    """{name: [shape, dtype]} of a batch of `data` as the game sees it, where bytes have become floats."""
+    dtype = lambda x: "float32" if x.dtype == np.uint8 else str(x.dtype)
+    return {name: [[batch, *x.shape[1:]], dtype(x)] for name, x in data.items()}
+
+
+def zeros(game: Game, spec: Spec):
+    """A round's batch [slices, B, …] of zeros."""
+    return {name: jnp.zeros((game.slices, *shape), dtype) for name, (shape, dtype) in spec.items()}
+
+
+def abstract_state(game: Game, spec: Spec) -> State:
+    """The shapes of a State."""
+    return jax.eval_shape(lambda: init(game, jax.random.key(0), zeros(game, spec)))
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What config.json says. UserError if there is none or it cannot be read."""
+    try:
+        about = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError:
+        raise UserError(f"{folder} is not a run: it has no config.json. Give the folder that --run named.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'config.json'} cannot be read ({error}): restore it from a copy.") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise UserError(f"{folder / 'config.json'} is not of format {FORMAT}: use the version that wrote it.")
+    return about
+
+
+def open_folder(folder: Path, paper: str, config: Mapping[str, Any], data: str, batch: Spec) -> None:
+    """Make the run's folder, or check that the run in it is the same one. UserError names the fields that differ.
+
+    config: every field of the paper's Config; data: the content's hash.
+    """
+    about = {"format": FORMAT, "paper": paper, "config": dict(config), "data": data, "batch": dict(batch)}
+    if (folder / "config.json").exists():
+        old, new = _identity(describe(folder)), _identity(about)
+        differ = sorted(field for field in old | new if old.get(field) != new.get(field))
+        if differ:
+            changes = ", ".join(f"{field} {old.get(field)} → {new.get(field)}" for field in differ)
+            raise UserError(f"{folder} holds another run ({changes}): give another --run, or the same values again.")
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no run: give another --run.")
+    try:
+        (folder / "samples").mkdir(parents=True)
+        write_text(folder / "config.json", json.dumps(about | _surroundings(), indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): give another --run.") from None
+
+
+def _identity(about):
+    config = {field: value for field, value in about["config"].items() if field not in FREE}
+    return config | {"paper": about["paper"], "data": about["data"], "batch shapes": about["batch"]}
+
+
+def _surroundings():
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "gan_jax")
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+        "backend": jax.default_backend(),
+        "devices": jax.device_count(),
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a last line that a kill cut short is left out."""
+    path, rows = folder / "metrics.jsonl", []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def cut_rows(folder: Path, step: int) -> None:
+    """Cut metrics.jsonl back to the rows up to `step`, from which a run goes on."""
+    rows = [json.dumps(row) + "\n" for row in read_rows(folder) if row["step"] <= step]
+    write_text(folder / "metrics.jsonl", "".join(rows))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write whole or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(text)
+    draft.replace(path)

@@ -1,0 +1,241 @@
+"""The loop: step, log, save, resume. It knows neither scores nor pictures: those come as callbacks."""
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from tqdm import tqdm
+
+from gan_jax import checkpoint
+from gan_jax.data import batch_indices, check_enough, content_hash, gather
+from gan_jax.errors import UserError
+from gan_jax.game import Game, State, carry, init, step
+from gan_jax.run import Run, Schedule, abstract_state, as_schedule, batch_spec, cut_rows, open_folder, zeros
+
+Callback = tuple[int, Callable[[Run, int], Callable[[], None] | None]]
+
+
+def train(
+    game: Game | Schedule,
+    data: Any,
+    *,
+    steps: int,
+    batch: int = 64,
+    seed: int = 0,
+    run: str | Path | None = None,
+    start: State | None = None,
+    log_every: int = 100,
+    checkpoint_every: int = 1000,
+    keep_every: int | None = None,
+    best: str | None = None,
+    dispatch: int | None = None,
+    callbacks: Sequence[Callback] = (),
+    writers: Sequence[Callable[[dict], None]] = (),
+    paper: str = "",
+    config: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Play `game` on `data` up to round `steps`; a run already in the folder `run` goes on from its checkpoint.
+
+    game: a Game, or a schedule t -> Game that returns one of a few made beforehand.
+    data: an array [n, …] or {"x": [n, …], "y": [n]}; uint8 becomes float32 in [-1, 1] on the device.
+    start: another training's State, whose weights, averages and memory this one is born with where they fit.
+    best: the metric, lower being better, whose best checkpoint is kept beside the last two and each `keep_every`-th.
+    dispatch: rounds to a dispatch, by default 1 on CPU and 10 on accelerators.
+    callbacks: (every, fn): fn(run, step) each so many rounds and at the end. It dispatches what it needs of run.state
+        and may return a function that waits for it, which is called once the next rounds are on their way.
+    writers: called with each row of metrics.jsonl.
+    paper, config: what config.json says of where the game comes from, and every number it was made with.
+
+    SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt. UserError for too little data,
+    another run in the folder, and a loss or gradient that is no longer finite: the last good checkpoint stays.
+    """
+    schedule, folder = as_schedule(game), None if run is None else Path(run).absolute()
+    data = {name: np.asarray(x) for name, x in (data if isinstance(data, dict) else {"x": data}).items()}
+    check_enough(data, batch)
+    spec, found, saves = batch_spec(data, batch), None, None
+    if folder:
+        open_folder(folder, paper, {"batch": batch, "seed": seed} | (config or {}), content_hash(data), spec)
+        latest = checkpoint.latest_step(folder / "checkpoints") or 0
+        found = checkpoint.restore(folder / "checkpoints", abstract_state(schedule(latest), spec), say=tqdm.write)
+        saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
+        cut_rows(folder, found[0] if found else 0)
+    t, state, meta = found or (0, _born(schedule(0), seed, spec, start), {})
+    periods = [log_every, checkpoint_every, *(every for every, _ in callbacks)]
+    due = lambda every: t % every == 0 or t == steps
+    bar = tqdm(total=steps, initial=t, disable=not progress, unit=" rounds", dynamic_ncols=True)
+    read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
+    log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
+    with bar, _stop_signals() as stop, _closing(saves):
+        waiting = []  # what the host still owes for the rounds before, done while these are under way
+        for played in _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods):
+            t, state, current = played.step, played.state, Run(played.game, played.state, folder)
+            log.mark += played.compiling
+            _settle(waiting)
+            bar.update(t - bar.n)
+            if due(log_every):
+                waiting.append(partial(log.row, played))
+            waiting += [fn(current, t) for every, fn in callbacks if due(every)]
+            if saves and (due(checkpoint_every) or stop):
+                _settle(waiting)
+                _check_finite(played, folder)
+                checkpoint.save(saves, t, state, {"seconds": time.perf_counter() - log.began, "metrics": log.last})
+            elif saves:
+                checkpoint.seal(saves)
+            if stop:
+                break
+        _settle(waiting)
+    return Run(schedule(t), state, folder)
+
+
+class _Played(NamedTuple):
+    """What a dispatch has put under way: the State after it, and the metrics of its last round."""
+
+    step: int
+    game: Game
+    state: State
+    metrics: dict[str, jax.Array]
+    read: int  # batches, since round 0
+    compiling: float  # seconds
+
+
+def _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods):
+    """Dispatch the rounds from t to `steps`, some at a time, never across a change of Game or a period's end."""
+    n = len(data["x"])
+    longest = dispatch or (1 if jax.default_backend() == "cpu" else 10)
+    game, programs, previous = schedule(t), {}, None
+    data = jax.device_put(data)
+    while t < steps:
+        if schedule(t) is not game:
+            game, state = schedule(t), carry(_born(schedule(t), seed, spec), state)
+        most = min(longest, steps - t, *(every - t % every for every in periods))
+        k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
+        places = range(read, read + k * game.slices)
+        indices = np.stack([batch_indices(seed, i, n, batch)[0] for i in places]).reshape(k, game.slices, batch)
+        indices, new, began = jax.device_put(indices), (game, k) not in programs, time.perf_counter()
+        program = programs.setdefault((game, k), jax.jit(partial(_dispatch, game), donate_argnums=0))
+        with jax.transfer_guard("disallow"):
+            state, metrics = program(state, data, indices)
+        compiling = new * (time.perf_counter() - began)  # a program's first call returns when it is compiled
+        t, read = t + k, read + k * game.slices
+        jax.block_until_ready(previous)  # one dispatch under way, one waiting: never a longer queue
+        previous = metrics
+        yield _Played(t, game, state, metrics, read, compiling)
+
+
+def _dispatch(game, state, data, indices):
+    """The rounds of `indices` [k, slices, B] as one program; the metrics are the last round's."""
+    play = lambda state, i: step(game, state, gather(data, i))
+    if len(indices) == 1:
+        state, metrics = play(state, indices[0])
+    else:
+        state, metrics = lax.scan(play, state, indices)
+        metrics = jax.tree.map(lambda m: m[-1], metrics)
+    finite = jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all()
+    return state, metrics | {"finite": finite}
+
+
+def _born(game, seed, spec, start=None):
+    """State at round 0; with `start`, the weights, averages and memory of that State wherever they fit."""
+    state = jax.jit(partial(init, game))(jax.random.key(seed), zeros(game, spec))
+    if start is None:
+        return state
+    born = carry(state, start, ("params", "ema", "memory"))
+    kept = {id(x) for x in jax.tree.leaves(start.params)} & {id(x) for x in jax.tree.leaves(born.params)}
+    if not kept:
+        raise UserError("No weight of the run to start from fits this game: start from one with like networks.")
+    fresh = {name: state.memory[name] for name in ("skipped", "rule")}
+    return jax.tree.map(jnp.copy, born.replace(memory=born.memory | fresh))  # a copy: training donates it
+
+
+def _settle(waiting):
+    """Do what is owed, in order."""
+    for task in filter(None, waiting):
+        task()
+    waiting.clear()
+
+
+def _check_finite(played, folder):
+    if not played.metrics["finite"]:
+        values = {name: float(m) for name, m in played.metrics.items() if not np.isfinite(m)}
+        kept = f"{folder} keeps the last checkpoint before it" if folder else "nothing was saved"
+        raise UserError(
+            f"{', '.join(f'{name} is {value}' for name, value in values.items())} in round {played.step}: {kept}; "
+            "lower the learning rates or strengthen the penalty, and start again."
+        )
+
+
+@dataclass
+class _Log:
+    """Rows of metrics.jsonl, each said aloud, kept, and handed to the writers."""
+
+    folder: Path | None
+    bar: tqdm
+    writers: Sequence[Callable[[dict], None]]
+    batch: int
+    n: int  # examples in an epoch
+    read: int  # batches read up to the last row
+    began: float  # when the run would have, had it never stopped
+    mark: float  # the last row's time, put off by what was compiled since
+    last: dict[str, float] = field(default_factory=dict)
+
+    def row(self, played: _Played) -> None:
+        """Wait for the round's metrics, then write them."""
+        _check_finite(played, self.folder)
+        now, images = time.perf_counter(), (played.read - self.read) * self.batch
+        row = {
+            "step": played.step,
+            "seconds": round(now - self.began, 3),
+            "images_per_second": round(images / (now - self.mark), 1),
+            "epoch": round(played.read * self.batch / self.n, 3),
+        } | {name: float(m) for name, m in sorted(played.metrics.items()) if name != "finite"}
+        self.mark, self.read, self.last = now, played.read, row
+        if not self.bar.disable:
+            self.bar.write("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+        if self.folder:
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        for write in self.writers:
+            write(row)
+
+
+@contextmanager
+def _stop_signals():
+    """A list that SIGTERM and Ctrl-C append to; a second one acts at once. Afterwards, what they mean."""
+    caught, before = [], {}
+
+    def note(number, frame):
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signal.SIGTERM in caught:
+        raise SystemExit(128 + signal.SIGTERM)
+    if caught:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _closing(saves):
+    try:
+        yield
+    finally:
+        if saves:
+            checkpoint.close(saves)
