@@ -1,0 +1,218 @@
+"""Checkpoints: the whole state, written while training goes on, and checked before it is believed.
+
+    DIRECTORY/STEP/state, meta     committed by Orbax, whole or not at all
+    DIRECTORY/STEP/sha256.json     the seal: a checksum of every file, added after the commit,
+                                   because Orbax loads most flipped bits without a word
+
+A file from outside is data: nothing that is loaded here executes. Orbax is used in this file only.
+"""
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from gan_jax.errors import UserError
+
+Tree = Any  # a pytree of arrays
+Saves = ocp.CheckpointManager
+SEAL = "sha256.json"
+
+
+def open(directory: str | Path, *, keep_last: int = 2, keep_every: int | None = None, best: str | None = None) -> Saves:
+    """Where to save. Kept are the last few steps, the multiples of `keep_every`, and the one step whose
+    meta["metrics"] has the lowest `best` ("-name": the highest). UserError where nothing can be written."""
+    directory = Path(directory).absolute()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as e:
+        raise UserError(f"Cannot write checkpoints to {directory} ({e.strerror}); choose another --run.") from e
+    policies = ocp.checkpoint_managers
+    score = lambda metrics: _score(metrics, best or "")
+    kept: list[policies.PreservationPolicy] = [policies.LatestN(keep_last)]
+    if keep_every:
+        kept.append(policies.EveryNSteps(keep_every))
+    if best:
+        kept.append(policies.BestN(get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False))
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=policies.AnyPreservationPolicy(kept),
+        best_fn=score if best else None,  # also has Orbax store the metrics
+        cleanup_tmp_directories=True,
+    )
+    return ocp.CheckpointManager(directory, options=options)
+
+
+def _score(metrics: dict, best: str) -> float:
+    """Higher is better; a metric that is missing or not finite is the worst."""
+    value = metrics.get(best.removeprefix("-"), np.nan) * (1 if best.startswith("-") else -1)
+    return value if np.isfinite(value) else -np.inf
+
+
+def save(saves: Saves, step: int, state: Tree, meta: dict) -> None:
+    """Start to write `state` and the JSON `meta`; on return the values are copied and may be donated.
+
+    What is there at a later step is dropped: the run went back, and that is no longer its future. So is a
+    damaged checkpoint at this very step; a sound one stays as it is.
+    """
+    _finish(saves)
+    for there in sorted((s for s in saves.all_steps() if s >= step), reverse=True):
+        if there == step and not _damage(Path(saves.directory) / str(step)):
+            return
+        saves.delete(there)
+    leaves = _named(state)
+    items = ocp.args.Composite(
+        state=ocp.args.StandardSave({name: x for name, x in leaves.items() if x.size}),  # Orbax refuses empty ones
+        meta=ocp.args.JsonSave({"meta": meta, "leaves": {name: _kind(x) for name, x in leaves.items()}}),
+    )
+    saves.save(step, args=items, metrics=meta.get("metrics", {}), force=True)
+
+
+def seal(saves: Saves) -> None:
+    """Write the checksums of each committed step that has none. Returns at once while a save is under way."""
+    if saves.is_saving_in_progress():
+        return
+    _finish(saves)
+    if jax.process_index() != 0:
+        return
+    for step in _steps(saves.directory):
+        folder = Path(saves.directory) / str(step)
+        if not (folder / SEAL).exists():
+            unfinished = folder / f"{SEAL}.tmp"
+            unfinished.write_text(json.dumps(_checksums(folder), indent=1))
+            unfinished.replace(folder / SEAL)
+
+
+def close(saves: Saves) -> None:
+    """Wait for the save under way, and seal it."""
+    try:
+        _finish(saves)
+        seal(saves)
+    except UserError:
+        with contextlib.suppress(Exception):
+            saves.close()  # it tells of the same failure again
+        raise
+    saves.close()
+
+
+def latest_step(directory: str | Path) -> int | None:
+    """The newest committed step, sound or not."""
+    return max(_steps(directory), default=None)
+
+
+def restore(
+    directory: str | Path, abstract_state: Tree, step: int | None = None, say: Callable[[str], Any] = print
+) -> tuple[int, Tree, dict] | None:
+    """(step, state, meta) of the newest sound checkpoint, or of `step`; None when there are none.
+
+    Each leaf lands where its `ShapeDtypeStruct` says, by default on the default device. A checkpoint that a
+    kill left unsealed is used if it can be read. A damaged one is passed over, and `say` is told.
+    UserError if all are damaged, or if the state is not of the shapes and types of `abstract_state`.
+    """
+    directory = Path(directory).absolute()
+    steps, damaged = sorted(_steps(directory), reverse=True), []
+    if step is not None and step not in steps:
+        raise UserError(f"There is no checkpoint {step} in {directory}; there are {sorted(steps)}.")
+    for s in steps if step is None else [step]:
+        folder = directory / str(s)
+        try:
+            state, meta = _read(folder, abstract_state)
+        except _DamagedError as e:
+            damaged.append(f"Checkpoint {folder} is damaged ({e})")
+            continue
+        for line in damaged:
+            say(f"{line}; using step {s} instead.")
+        return s, state, meta
+    if damaged:
+        raise UserError(f"{'. '.join(damaged)}. None is left to use: put back a copy, or remove {directory}.")
+    return None
+
+
+class _DamagedError(Exception):
+    """What is wrong with a checkpoint's files."""
+
+
+def _read(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
+    if why := _damage(folder):
+        raise _DamagedError(why)
+    try:
+        return _load(folder, abstract)
+    except Exception as e:  # whatever a broken file makes Orbax say
+        if isinstance(e, UserError) or (folder / SEAL).exists():
+            raise
+        raise _DamagedError(f"cannot be read: {(str(e) or repr(e)).splitlines()[0]}") from e
+
+
+def _load(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
+    wanted, here = _named(abstract), jnp.zeros(()).sharding
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+        saved = orbax.restore(folder, ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        _compare(folder, saved["leaves"], {name: _kind(x) for name, x in wanted.items()})
+        place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding or here)
+        target = {name: place(x) for name, x in wanted.items() if x.size}
+        found = orbax.restore(folder, ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
+    leaves = [found[name] if x.size else jnp.zeros(x.shape, x.dtype) for name, x in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(abstract), leaves), saved["meta"]
+
+
+def _compare(folder: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
+    """UserError naming the first leaf that is not the same in both."""
+    for name in wanted | saved:
+        if saved.get(name) != wanted.get(name):
+            raise UserError(
+                f"Checkpoint {folder} has {saved.get(name, 'nothing')} for {name} where this game has "
+                f"{wanted.get(name, 'nothing')}; use the settings it was trained with, or another --run."
+            )
+
+
+def _named(tree: Tree) -> dict[str, Any]:
+    """{"params/G/Dense_0/kernel": leaf}: what is stored does not depend on the containers' classes."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
+
+
+def _kind(x) -> str:
+    return f"{x.dtype}{list(x.shape)}"
+
+
+def _steps(directory) -> list[int]:
+    """Committed steps; what Orbax is still writing has another name."""
+    directory = Path(directory)
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit()) if directory.is_dir() else []
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    sums = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(SEAL)):
+        with path.open("rb") as file:
+            sums[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def _damage(folder: Path) -> str | None:
+    """What is not as it was sealed; None when all is, or when nothing was."""
+    if not (folder / SEAL).exists():
+        return None
+    try:
+        sealed = json.loads((folder / SEAL).read_text())
+    except ValueError:
+        return f"{SEAL} cannot be read"
+    now = _checksums(folder)
+    wrong = [name for name in sealed | now if sealed.get(name) != now.get(name)]
+    return f"{wrong[0]} {'has changed' if wrong[0] in now else 'is missing'}" if wrong else None
+
+
+def _finish(saves: Saves) -> None:
+    """Wait for the save under way; UserError if it failed."""
+    try:
+        saves.wait_until_finished()
+    except Exception as e:
+        raise UserError(f"A checkpoint could not be written to {saves.directory}: {e}") from e
