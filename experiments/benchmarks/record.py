@@ -5,7 +5,7 @@ A run group, as experiments/results/table.py reads it:
     paper      "dcgan:digits"                      ran        "3,000 rounds, 100 % of the recipe"
     published  {"value": "…", "protocol": "…"} or null
     scores     {"precision": mean_se([.93, .95, .94])}
-    seeds      [0, 1, 2]                           status     "reproduced", "partly", …
+    seeds      [0, 1, 2]                           verdict    "reproduced", "partly", …
     notes      what is seen                        seconds    wall time of one run
 
 Any other field goes in as it is. command, commit, versions, hardware and date are filled in unless given.
