@@ -1,0 +1,92 @@
+"""Optimizers that tell their rate are optax's own, and weights stay within bounds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gan_jax.optimizers import adam, clip_weights, rmsprop, sgd, with_rate
+
+DECAY = optax.linear_schedule(1e-2, 0.0, 4)
+PAIRS = {
+    "adam": (adam(1e-2, 0.5, 0.9), optax.adam(1e-2, 0.5, 0.9)),
+    "adam, decaying": (adam(DECAY, b1=0.0), optax.adam(DECAY, b1=0.0)),
+    "rmsprop": (rmsprop(5e-3, momentum=0.5), optax.rmsprop(5e-3, momentum=0.5)),
+    "sgd": (sgd(0.1, momentum=0.9), optax.sgd(0.1, momentum=0.9)),
+    "adamw": (with_rate(optax.adamw)(1e-2, weight_decay=0.1), optax.adamw(1e-2, weight_decay=0.1)),
+}
+
+
+def tree(seed, dtype=jnp.float32):
+    rng = np.random.default_rng(seed)
+    return {"kernel": jnp.asarray(rng.normal(size=(4, 3)), dtype), "bias": jnp.asarray(rng.normal(size=3), dtype)}
+
+
+def trained(optimizer, params, rounds=5, opt=None):
+    update = jax.jit(optimizer.update)
+    opt = optimizer.init(params) if opt is None else opt
+    for t in range(rounds):
+        updates, opt = update(tree(t + 1, params["bias"].dtype), opt, params)
+        params = optax.apply_updates(params, updates)
+    return params, opt
+
+
+def close(a, b, rtol):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol), a, b)
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+@pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 1e-6), (jnp.float64, 1e-14)], ids=["float32", "float64"])
+def test_the_same_as_optax(pair, dtype, rtol):
+    with jax.enable_x64(dtype == jnp.float64):
+        ours, optaxs = (trained(optimizer, tree(0, dtype))[0] for optimizer in pair)
+        close(ours, optaxs, rtol)
+
+
+def test_the_rate_in_use_can_be_read():
+    rate = lambda opt: optax.tree.get(opt, "learning_rate")
+    for rounds, used in ((0, 1e-2), (1, 1e-2), (2, 0.75e-2), (4, 0.25e-2), (5, 0.0)):
+        np.testing.assert_allclose(rate(trained(adam(DECAY), tree(0), rounds)[1]), used, rtol=1e-6)
+    chained = optax.chain(optax.clip(1.0), rmsprop(5e-5), clip_weights(0.01))
+    np.testing.assert_allclose(rate(trained(chained, tree(0), 2)[1]), 5e-5, rtol=1e-6)
+
+
+def test_a_changed_rate_is_obeyed_at_once():
+    params, opt = trained(adam(1e-2), tree(0))
+    moved, after = trained(adam(1e-4), params, 1, opt)
+    _, plain = trained(optax.adam(1e-2), tree(0))
+    close(moved, trained(optax.adam(1e-4), params, 1, plain)[0], 1e-6)
+    np.testing.assert_allclose(after.learning_rate, 1e-4, rtol=1e-6)
+
+
+def test_rates_as_a_population():
+    rates = jnp.asarray([1e-3, 1e-2, 1e-1])
+    together = jax.jit(jax.vmap(lambda rate: trained(adam(rate, 0.5), tree(0), 3)))(rates)
+    for i, rate in enumerate(rates):
+        alone = trained(adam(float(rate), 0.5), tree(0), 3)
+        close(jax.tree.map(lambda x, i=i: x[i], together), alone, 1e-6)
+    betas = jax.vmap(lambda b1: trained(adam(1e-2, b1), tree(0), 2)[0])(jnp.asarray([0.0, 0.5]))
+    close(jax.tree.map(lambda x: x[1], betas), trained(optax.adam(1e-2, 0.5), tree(0), 2)[0], 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
+@pytest.mark.parametrize("optimizer", [pair[0] for pair in PAIRS.values()], ids=PAIRS)
+def test_an_update_keeps_the_type_of_every_leaf(optimizer, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        params = tree(0, dtype)
+        opt = optimizer.init(params)
+        updates, after = jax.eval_shape(optimizer.update, params, opt, params)
+        kind = lambda x: (x.shape, x.dtype, x.weak_type)
+        assert jax.tree.map(kind, opt) == jax.tree.map(kind, after)
+        assert jax.tree.map(kind, params) == jax.tree.map(kind, jax.eval_shape(optax.apply_updates, params, updates))
+
+
+def test_clipped_weights_stay_within_bounds():
+    params = jax.tree.map(lambda x: 0.02 * x, tree(0))
+    plain = trained(optax.sgd(1e-3), params, 1)[0]
+    clipped = trained(optax.chain(sgd(1e-3), clip_weights(0.01)), params, 1)[0]
+    assert max(jnp.abs(x).max() for x in jax.tree.leaves(plain)) > 0.02
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, np.clip(b, -0.01, 0.01), rtol=1e-6), clipped, plain)
+    far = trained(optax.chain(sgd(1.0), clip_weights(0.01)), params, 3)[0]
+    assert max(jnp.abs(x).max() for x in jax.tree.leaves(far)) <= 0.01 * (1 + 1e-6)
