@@ -86,18 +86,28 @@ def load(folder: str | Path, game: Game | None = None, step: int | None = None) 
     schedule, wanted = as_schedule(game), checkpoint.latest_step(folder / "checkpoints") if step is None else step
     if wanted is None:
         raise UserError(f"{folder} has no checkpoint yet: train it first.")
-    found = checkpoint.restore(folder / "checkpoints", abstract_state(schedule(wanted), about["batch"]), step)
-    return Run(schedule(found[0]), found[1], folder)
+    like = abstract_state(left_by(schedule, wanted), about["batch"])
+    t, state, _ = checkpoint.restore(folder / "checkpoints", like, step)
+    return Run(left_by(schedule, t), state, folder)
 
 
 def as_schedule(game: Game | Schedule) -> Schedule:
-    """A Game is the schedule that never changes."""
-    return (lambda t: game) if isinstance(game, Game) else game
+    """A Game is the schedule that never changes. UserError for one whose Games are made anew at each call."""
+    if isinstance(game, Game):
+        return lambda t: game
+    if game(0) is not game(0):
+        raise UserError("The schedule makes a new Game at each call: make its Games beforehand and return one of them.")
+    return game
+
+
+def left_by(schedule: Schedule, t: int) -> Game:
+    """The Game whose State stands at round t: of the round before, for a change comes with the round after it."""
+    return schedule(max(t - 1, 0))
 
 
 def batch_spec(data: Mapping[str, np.ndarray], batch: int) -> Spec:
     """{name: [shape, dtype]} of a batch of `data` as the game sees it, where bytes have become floats."""
-    dtype = lambda x: "float32" if x.dtype == np.uint8 else str(x.dtype)
+    dtype = lambda x: "float32" if x.dtype == np.uint8 else str(jax.dtypes.canonicalize_dtype(x.dtype))
     return {name: [[batch, *x.shape[1:]], dtype(x)] for name, x in data.items()}
 
 
@@ -115,7 +125,7 @@ def describe(folder: Path) -> dict[str, Any]:
     """What config.json says. UserError if there is none or it cannot be read."""
     try:
         about = json.loads((folder / "config.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run: it has no config.json. Give the folder that --run named.") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'config.json'} cannot be read ({error}): restore it from a copy.") from None

@@ -21,7 +21,7 @@ from gan_jax import checkpoint
 from gan_jax.data import batch_indices, check_enough, content_hash, gather
 from gan_jax.errors import UserError
 from gan_jax.game import Game, State, carry, init, step
-from gan_jax.run import Run, Schedule, abstract_state, as_schedule, batch_spec, cut_rows, open_folder, zeros
+from gan_jax.run import Run, Schedule, abstract_state, as_schedule, batch_spec, cut_rows, left_by, open_folder, zeros
 
 Callback = tuple[int, Callable[[Run, int], Callable[[], None] | None]]
 
@@ -66,9 +66,10 @@ def train(
     check_enough(data, batch)
     spec, found, saves = batch_spec(data, batch), None, None
     if folder:
-        open_folder(folder, paper, {"batch": batch, "seed": seed} | (config or {}), content_hash(data), spec)
         latest = checkpoint.latest_step(folder / "checkpoints") or 0
-        found = checkpoint.restore(folder / "checkpoints", abstract_state(schedule(latest), spec), say=tqdm.write)
+        like = abstract_state(left_by(schedule, latest), spec)  # a game that cannot play leaves no folder behind
+        open_folder(folder, paper, {"batch": batch, "seed": seed} | (config or {}), content_hash(data), spec)
+        found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
         saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
         cut_rows(folder, found[0] if found else 0)
     t, state, meta = found or (0, _born(schedule(0), seed, spec, start), {})
@@ -82,6 +83,7 @@ def train(
         for played in _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods):
             t, state, current = played.step, played.state, Run(played.game, played.state, folder)
             log.mark += played.compiling
+            _check_best(best, played.metrics)
             _settle(waiting)
             bar.update(t - bar.n)
             if due(log_every):
@@ -96,7 +98,7 @@ def train(
             if stop:
                 break
         _settle(waiting)
-    return Run(schedule(t), state, folder)
+    return Run(left_by(schedule, t), state, folder)
 
 
 class _Played(NamedTuple):
@@ -114,26 +116,28 @@ def _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, 
     """Dispatch the rounds from t to `steps`, some at a time, never across a change of Game or a period's end."""
     n = len(data["x"])
     longest = dispatch or (1 if jax.default_backend() == "cpu" else 10)
-    game, programs, previous = schedule(t), {}, None
-    data = jax.device_put(data)
+    game, played, previous = left_by(schedule, t), set(), None
+    place = partial(jax.device_put, device=jax.devices()[0])  # as a restored State is: one program for both
+    data, state = place((data, state))
     while t < steps:
         if schedule(t) is not game:
-            game, state = schedule(t), carry(_born(schedule(t), seed, spec), state)
+            game, state = schedule(t), place(carry(_born(schedule(t), seed, spec), state))
         most = min(longest, steps - t, *(every - t % every for every in periods))
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
         places = range(read, read + k * game.slices)
         indices = np.stack([batch_indices(seed, i, n, batch)[0] for i in places]).reshape(k, game.slices, batch)
-        indices, new, began = jax.device_put(indices), (game, k) not in programs, time.perf_counter()
-        program = programs.setdefault((game, k), jax.jit(partial(_dispatch, game), donate_argnums=0))
+        indices, new, began = jax.device_put(indices), (game, k) not in played, time.perf_counter()
         with jax.transfer_guard("disallow"):
-            state, metrics = program(state, data, indices)
+            state, metrics = _dispatch(game, state, data, indices)
         compiling = new * (time.perf_counter() - began)  # a program's first call returns when it is compiled
+        played.add((game, k))
         t, read = t + k, read + k * game.slices
         jax.block_until_ready(previous)  # one dispatch under way, one waiting: never a longer queue
         previous = metrics
         yield _Played(t, game, state, metrics, read, compiling)
 
 
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _dispatch(game, state, data, indices):
     """The rounds of `indices` [k, slices, B] as one program; the metrics are the last round's."""
     play = lambda state, i: step(game, state, gather(data, i))
@@ -146,12 +150,17 @@ def _dispatch(game, state, data, indices):
     return state, metrics | {"finite": finite}
 
 
+_init = jax.jit(init, static_argnums=0)
+
+
 def _born(game, seed, spec, start=None):
     """State at round 0; with `start`, the weights, averages and memory of that State wherever they fit."""
-    state = jax.jit(partial(init, game))(jax.random.key(seed), zeros(game, spec))
+    state = _init(game, jax.random.key(seed), zeros(game, spec))
     if start is None:
         return state
     born = carry(state, start, ("params", "ema", "memory"))
+    news = {n: (born.params[n], born.memory[n]) for n in born.ema if n not in start.ema}
+    born = born.replace(ema=born.ema | news)  # an average begins at the weights
     kept = {id(x) for x in jax.tree.leaves(start.params)} & {id(x) for x in jax.tree.leaves(born.params)}
     if not kept:
         raise UserError("No weight of the run to start from fits this game: start from one with like networks.")
@@ -164,6 +173,12 @@ def _settle(waiting):
     for task in filter(None, waiting):
         task()
     waiting.clear()
+
+
+def _check_best(best, metrics):
+    names = sorted(metrics.keys() - {"finite"})
+    if best and best.removeprefix("-") not in names:
+        raise UserError(f"This game has no metric {best!r} to choose the best by: it has {', '.join(names)}.")
 
 
 def _check_finite(played, folder):
