@@ -1,0 +1,54 @@
+"""experiments/results/table.py: every preset has its row, and a row says what its file says."""
+
+import json
+
+import pytest
+
+from experiments.benchmarks.record import mean_se, record
+from experiments.results import table
+from gan_jax import papers
+from gan_jax.errors import UserError
+
+
+def rows(folder) -> dict[str, list[str]]:
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.table(folder).splitlines()]
+    assert {len(line) for line in lines} == {len(table.HEAD)}
+    return {line[0]: line[1:] for line in lines[2:]}
+
+
+def test_what_has_no_result_is_not_run(tmp_path):
+    found = rows(tmp_path)
+    presets = {f"{name}:{preset}" for name in papers.names() for preset in papers.paper(name).PRESETS}
+    assert set(found) == presets and {cells[0] for cells in found.values()} == {"not run"}
+
+
+def test_a_row_says_what_its_file_says(tmp_path):
+    about = {"paper": "dcgan:mnist", "ran": "11,719 rounds, all", "seeds": [0, 1, 2], "hardware": "1 x H200"}
+    scores = {"top_probability": mean_se([0.95, 0.96, 0.97]), "fid": mean_se([8.25])}
+    published = {"value": "9.1", "protocol": "FID, 10,000 samples"}
+    record(tmp_path / "a.json", **about, scores=scores, published=published, verdict="reproduced")
+    record(tmp_path / "conv.json", speedup=3.0)  # a measurement of another kind
+    found = rows(tmp_path)
+    ours = "top probability 0.96 ± 0.006; fid 8.25"
+    expected = [about["ran"], "9.1 (FID, 10,000 samples)", ours, "3", "1 x H200", "reproduced"]
+    assert found["dcgan:mnist"] == expected and found["dcgan:faces"][0] == "not run"
+    record(tmp_path / "a.json", **about, scores=scores, published=None)
+    assert rows(tmp_path)["dcgan:mnist"][1] == "none"
+
+
+def test_the_readme_is_changed_between_the_marks_alone(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{table.START}\nold\n{table.END}\nafter \\1\n")
+    for _ in range(2):
+        table.update(readme, tmp_path)
+        assert readme.read_text() == f"before\n{table.START}\n{table.table(tmp_path)}\n{table.END}\nafter \\1\n"
+    readme.write_text("no marks")
+    with pytest.raises(UserError, match="has no place for the table"):
+        table.update(readme, tmp_path)
+    assert readme.read_text() == "no marks"
+
+
+def test_the_results_in_the_repository_can_be_read():
+    for path in table.HERE.glob("*.json"):
+        assert {"command", "commit", "versions", "hardware", "date"} <= set(json.loads(path.read_text())), path
+    table.table()
