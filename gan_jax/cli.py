@@ -7,6 +7,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import GenericAlias
 from typing import Annotated, Any
 
 import jax
@@ -188,8 +189,8 @@ def _parse(defaults: tuple, words: list[str], program: str, description: str | N
         flag = word.split("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
             raise UserError(f"There is no flag {flag}{papers.nearest(flag, known)}: --help shows them all.")
-    flat = tyro.conf.OmitArgPrefixes[tuple[tuple(type(default) for default in defaults)]]
-    found = _tyro(flat, words, default=defaults, prog=program, description=description)
+    both: Any = GenericAlias(tuple, tuple(type(default) for default in defaults))
+    found = _tyro(tyro.conf.OmitArgPrefixes[both], words, default=defaults, prog=program, description=description)
     for default, given in zip(defaults, found, strict=True):
         for name, least in dataclasses.asdict(default).items():
             _check_number(name.replace("_", "-"), getattr(given, name), least)

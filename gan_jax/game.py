@@ -114,7 +114,7 @@ class Net:
     noise; UserError if the network draws and gets none.
     """
 
-    def __init__(self, name: str, module: nn.Module, params=None, memory=None, *, key=None, train=True):
+    def __init__(self, name: str, module: nn.Module, params: Tree = None, memory: Tree = None, *, key=None, train=True):
         self.name, self.module, self.key = name, module, key
         self.params, self.memory = params, memory or {}
         # A network that behaves alike in training and evaluation need not take the argument.
@@ -124,14 +124,14 @@ class Net:
     def __call__(self, *args, key=None, **kwargs):
         return self.mutate(*args, key=key, **kwargs)[0]
 
-    def mutate(self, *args, key=None, memory=None, **kwargs):
+    def mutate(self, *args, key=None, memory: Tree = None, **kwargs):
         kwargs |= self.mode
         rngs = {} if key is None else {"dropout": key, "noise": jax.random.fold_in(key, 1)}
         if self.params is None:
             self._be_born(args, kwargs, rngs)
         memory = self.memory if memory is None else memory
         try:
-            variables = {"params": self.params} | memory
+            variables: Tree = {"params": self.params} | memory
             return self.module.apply(variables, *args, mutable=list(memory), rngs=rngs, **kwargs)
         except InvalidRngError:
             if key is not None:

@@ -6,9 +6,9 @@ Config, the default first), `game(config)`, `data(config)`, and `example(config)
 
 import dataclasses
 import difflib
-import importlib.util
 import json
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,10 +30,9 @@ def paper(name: str) -> ModuleType:
         raise UserError(f"There is no paper {name!r}{nearest(name, known)}: `python -m gan_jax list` shows them all.")
     module_name = f"experiments.{name}"
     if module_name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module_name, FOLDER / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module
-        spec.loader.exec_module(module)
+        loader = SourceFileLoader(module_name, str(FOLDER / f"{name}.py"))
+        sys.modules[module_name] = module = ModuleType(module_name)
+        loader.exec_module(module)
     return sys.modules[module_name]
 
 
