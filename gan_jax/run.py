@@ -69,7 +69,7 @@ def sampler(game: Game, n: int = CHUNK, **options):
     return jax.jit(make)
 
 
-def load(folder: str | Path, game: Game | None = None, step: int | None = None) -> Run:
+def load(folder: str | Path, game: Game | Schedule | None = None, step: int | None = None) -> Run:
     """The run in `folder` at its newest checkpoint, or at `step`; its data is not needed.
 
     A run of a paper finds its game by the paper's name; a run of your own game needs it: load(folder, game=…).

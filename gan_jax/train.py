@@ -50,7 +50,7 @@ def train(
 
     game: a Game, or a schedule t -> Game that returns one of a few made beforehand.
     data: an array [n, …] or {"x": [n, …], "y": [n]}; uint8 becomes float32 in [-1, 1] on the device.
-    start: another training's State, whose weights, averages and memory this one is born with where they fit.
+    start: the State of another training of the same networks, with whose weights and averages this one is born.
     best: the metric, lower being better, whose best checkpoint is kept beside the last two and each `keep_every`-th.
     dispatch: rounds to a dispatch, by default 1 on CPU and 10 on accelerators.
     callbacks: (every, fn): fn(run, step) each so many rounds and at the end. It dispatches what it needs of run.state
@@ -121,7 +121,7 @@ def _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, 
     data, state = place((data, state))
     while t < steps:
         if schedule(t) is not game:
-            game, state = schedule(t), place(carry(_born(schedule(t), seed, spec), state))
+            game, state = schedule(t), place(_continued(_born(schedule(t), seed, spec), state))
         most = min(longest, steps - t, *(every - t % every for every in periods))
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
         places = range(read, read + k * game.slices)
@@ -154,18 +154,24 @@ _init = jax.jit(init, static_argnums=0)
 
 
 def _born(game, seed, spec, start=None):
-    """State at round 0; with `start`, the weights, averages and memory of that State wherever they fit."""
+    """State at round 0; with `start`, weights, averages and memory are those of that State."""
     state = _init(game, jax.random.key(seed), zeros(game, spec))
     if start is None:
         return state
-    born = carry(state, start, ("params", "ema", "memory"))
-    news = {n: (born.params[n], born.memory[n]) for n in born.ema if n not in start.ema}
-    born = born.replace(ema=born.ema | news)  # an average begins at the weights
-    kept = {id(x) for x in jax.tree.leaves(start.params)} & {id(x) for x in jax.tree.leaves(born.params)}
-    if not kept:
-        raise UserError("No weight of the run to start from fits this game: start from one with like networks.")
+    born = _continued(state, start, ("params", "ema", "memory"))
+    theirs = {id(x) for x in jax.tree.leaves(start.params)}
+    for name, params in born.params.items():
+        if not all(id(x) in theirs for x in jax.tree.leaves(params)):
+            raise UserError(f"The weights to start from do not fit network {name!r}: its shape must be the same.")
     fresh = {name: state.memory[name] for name in ("skipped", "rule")}
     return jax.tree.map(jnp.copy, born.replace(memory=born.memory | fresh))  # a copy: training donates it
+
+
+def _continued(new, old, *fields):
+    """`new` with what it shares with `old`; an average that `old` did not keep begins at the weights."""
+    state = carry(new, old, *fields)
+    begun = {n: jax.tree.map(jnp.copy, (state.params[n], state.memory[n])) for n in state.ema if n not in old.ema}
+    return state.replace(ema=state.ema | begun)
 
 
 def _settle(waiting):
