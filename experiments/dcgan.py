@@ -58,12 +58,11 @@ class Config:
     dtype: Literal["float32", "bfloat16"] = "float32"  # of computation; weights are float32
 
 
+SMALL = {"batch": 32, "lr": 5e-4, "beta1": 0.5, "ema": 0.998, "order": "alternating", "width_G": 64, "width_D": 64}
 PRESETS = {
-    "digits": Config(
-        data="digits", size=8, steps=3000, batch=64, width_G=128, width_D=64, latent=32, lr=2e-4, beta1=0.5
-    ),
+    "digits": Config(data="digits", size=8, steps=6000, latent=32, **SMALL),
     "mnist": Config(),
-    "mnist-small": Config(steps=4000, batch=64, width_G=64, width_D=16, lr=2e-4, beta1=0.5),
+    "mnist-small": Config(steps=12_000, **SMALL),
     "faces": Config(
         data="faces",
         size=64,
@@ -72,7 +71,6 @@ PRESETS = {
         batch=128,
         networks="pytorch",
         width_G=64,
-        width_D=64,
         order="same_fakes",
         lr=2e-4,
         beta1=0.5,
