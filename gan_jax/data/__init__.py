@@ -1,0 +1,16 @@
+"""Real data: what a set holds (`load`), and which of it a round reads (`batch_indices`, `gather`)."""
+
+from gan_jax.data.plan import Data, batch_indices, check_enough, gather, rounds, to_float
+from gan_jax.data.sources import content_hash, load, mirror
+
+__all__ = [
+    "Data",
+    "batch_indices",
+    "check_enough",
+    "content_hash",
+    "gather",
+    "load",
+    "mirror",
+    "rounds",
+    "to_float",
+]

@@ -1,0 +1,188 @@
+"""Folders and tars of pictures, and the fitting of any picture to a size and a number of channels."""
+
+import io
+import lzma
+import os
+import tarfile
+import warnings
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from gan_jax.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SPLITS = {"train", "val", "valid", "validation", "test"}
+GREYS = ("1", "L", "LA")  # PIL's modes
+DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+MEMBER_LIMIT = 2**28  # bytes: no picture is larger, and a tar of zeros unpacks to anything
+
+
+def read_images(path: Path, split: str, size: int | None, channels: int | None) -> dict[str, np.ndarray]:
+    """The pictures in a folder or tar, sorted by name; their class is their subfolder, where there are any."""
+    files = _in_folder(path) if path.is_dir() else _in_tar(path)
+    if not files:
+        raise UserError(f"'{path}' has no pictures in it ({', '.join(SUFFIXES)}): give another folder or tar.")
+    tails = _of_split(sorted(files), split, path)
+    x = stack({name: files[name] for name in tails}, path, size, channels)
+    y = _classes(tails, path)
+    return {"x": x} if y is None else {"x": x, "y": y}
+
+
+def _in_folder(folder):
+    """{name: path} of the pictures below a folder."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path for name, path in found.items() if _is_picture(name)}
+
+
+def _in_tar(path):
+    """{name: bytes} of the pictures in a tar, which is read as data: no links, nothing is written to disk."""
+    files = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                name = "/".join(part for part in member.name.split("/") if part not in ("", "."))
+                file = archive.extractfile(member) if member.isfile() and _is_picture(name) else None
+                if file is None:
+                    continue
+                if member.size > MEMBER_LIMIT:
+                    raise UserError(f"'{name}' in '{path}' unpacks to {member.size:,} bytes: no picture is that large.")
+                files[name] = io.BytesIO(file.read())
+            archive.fileobj.seek(archive.offset)  # tarfile takes a broken header for the end, and says nothing
+            if not archive.fileobj.read(-1).startswith(tarfile.NUL * tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("no end mark")
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"'{path}' is a truncated or corrupt tar: fetch it again.") from error
+    return files
+
+
+def _is_picture(name):
+    """A picture by its suffix, neither hidden nor in a hidden folder ('..' is one)."""
+    return name.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in name.split("/"))
+
+
+def _of_split(names, split, where):
+    """{name: what is left of it below the folders that all share and below the split's} for the split's pictures."""
+    tails = _strip({name: name for name in names})
+    splits = _tops(tails) & SPLITS
+    if splits == _tops(tails) or len(splits) > 1:
+        below = {name: tail.removeprefix(f"{split}/") for name, tail in tails.items() if _top(tail) == split}
+    else:
+        splits, below = {"train"}, tails if split == "train" else {}
+    if not below:
+        raise UserError(f"'{where}' has no split '{split}', only {', '.join(sorted(splits))}.")
+    return _strip(below)
+
+
+def _strip(tails):
+    while len(_tops(tails)) == 1 and not _tops(tails) <= SPLITS | {""}:
+        tails = {name: tail.partition("/")[2] for name, tail in tails.items()}
+    return tails
+
+
+def _tops(tails):
+    return {_top(tail) for tail in tails.values()}
+
+
+def _top(tail):
+    """The folder at the top of a name; "" for a file in none."""
+    return tail.partition("/")[0] if "/" in tail else ""
+
+
+def _classes(tails, where):
+    """0, 1, … for the subfolders in the order of their names, int32 [n]; None where there are none."""
+    folders = sorted(_tops(tails))
+    if folders == [""]:
+        return None
+    for name, tail in tails.items():
+        if "" in folders and "/" not in tail:
+            raise UserError(f"'{name}' lies beside the class folders of '{where}': move it into one of them.")
+    return np.array([folders.index(_top(tail)) for tail in tails.values()], np.int32)
+
+
+def stack(
+    files: Mapping[str, Path | io.BytesIO], where: os.PathLike | str, size: int | None, channels: int | None
+) -> UInt8[np.ndarray, "n h w c"]:
+    """The files decoded by threads (PIL lets go of the lock), in their order; UserError where shapes differ."""
+    from PIL import Image
+
+    names = list(files)
+    decode = lambda name: fit(_decode(files[name], f"'{name}' in '{where}'"), size, channels)
+
+    def place(i):
+        image = decode(names[i])
+        if image.shape != x.shape[1:]:
+            raise UserError(_differ(names[0], x[0], names[i], image, where))
+        x[i] = image
+
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        first = decode(names[0])
+        x = np.empty((len(names), *first.shape), np.uint8)
+        list(pool.map(place, range(len(names))))
+    return x
+
+
+def _differ(name, image, other_name, other, where):
+    (h, w, c), (h_, w_, c_) = image.shape, other.shape
+    if c != c_:
+        return (
+            f"'{name}' has {c} channels and '{other_name}' has {c_} in '{where}':"
+            f" give --channels 1 or --channels 3 to make them alike."
+        )
+    return f"'{name}' is {w}x{h} and '{other_name}' is {w_}x{h_} in '{where}': give --size N to make them all N x N."
+
+
+def _decode(file, name):
+    """The picture as a viewer shows it: upright, 8 bits."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as image:
+            image = ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{name} is too large to be a picture: {error}") from error
+    except Exception as error:  # OSError, SyntaxError, ValueError, struct.error …: a decoder raises what it likes
+        raise UserError(f"{name} is a truncated or corrupt picture: mend it or take it away.") from error
+    if image.mode in DEEP:
+        raise UserError(f"{name} has more than 8 bits a channel (mode {image.mode}): convert it to 8 bits.")
+    return image
+
+
+def fit(image, size: int | None, channels: int | None) -> UInt8[np.ndarray, "h w c"]:
+    """A PIL image, grey or in colour (as it is without `channels`; alpha is dropped), cut to a square of `size`."""
+    if image.mode == "P":
+        image = image.convert("RGBA")  # a palette may have transparent entries, which PIL warns about
+    mode = {1: "L", 3: "RGB", None: "L" if image.mode in GREYS else "RGB"}[channels]
+    image = image.convert(mode)
+    if size is not None:
+        image = _square(image, size)
+    pixels = np.asarray(image)
+    return pixels[..., None] if mode == "L" else pixels
+
+
+def _square(image, size):
+    """The shorter side to `size`, bilinear with antialiasing, then the centre: torchvision's Resize and CenterCrop."""
+    from PIL import Image
+
+    w, h = (int(size * side / min(image.size)) for side in image.size)
+    left, top = round((w - size) / 2), round((h - size) / 2)
+    return image.resize((w, h), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+
+
+def refit(x: UInt8[np.ndarray, "n h w c"], size: int | None, channels: int | None) -> UInt8[np.ndarray, "n H W C"]:
+    """Images in memory at another size or number of channels; `x` itself where nothing is to change."""
+    from PIL import Image
+
+    h, w, c = x.shape[1:]
+    if (size is None or h == w == size) and channels in (None, c):
+        return x
+    if c not in (1, 3):
+        raise UserError(f"x has {c} channels, and only images of 1 or 3 are resized or recoloured: do it beforehand.")
+    with ThreadPoolExecutor() as pool:
+        flat = x[..., 0] if c == 1 else x
+        return np.stack(list(pool.map(lambda image: fit(Image.fromarray(image), size, channels), flat)))

@@ -1,0 +1,62 @@
+"""The batch plan: which examples each round reads, as a function of the seed and the round alone.
+
+The real images of a training are one infinite stream, epoch after epoch, each epoch a permutation of the whole
+set. Round t reads the next slices · batch of them; batches run on across an epoch's edge, so that every example
+is read exactly e times in e epochs. There is no iterator and nothing to save.
+"""
+
+import functools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Int32, Shaped
+
+from gan_jax.errors import UserError
+
+Data = dict[str, Shaped[np.ndarray, "n ..."]]  # {"x": [n, h, w, c], "y": [n]}, the latter where there are labels
+
+
+@functools.lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, n: int) -> Int32[np.ndarray, "{n}"]:
+    """The order of an epoch: the argsort of n raw words of Philox keyed by (seed, epoch).
+
+    NumPy promises the words of a bit generator for all versions, and `Generator.permutation` for none.
+    """
+    words = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(n)
+    order = np.argsort(words, kind="stable").astype(np.int32)
+    order.flags.writeable = False
+    return order
+
+
+def batch_indices(seed: int, step: int, n: int, batch: int, slices: int = 1) -> Int32[np.ndarray, "{slices} {batch}"]:
+    """The examples of round `step`: slice s, row b is place (step·slices + s)·batch + b of the stream."""
+    start = step * slices * batch
+    epochs, places = np.divmod(np.arange(start, start + slices * batch), n)
+    rows = [permutation(seed, int(e), n)[places[epochs == e]] for e in np.unique(epochs)]
+    return np.concatenate(rows).reshape(slices, batch)
+
+
+def rounds(epochs: int | float, n: int, batch: int, slices: int = 1) -> int:
+    """⌈epochs · n / (slices · batch)⌉: the rounds that read every example `epochs` times."""
+    return math.ceil(epochs * n / (slices * batch))
+
+
+def check_enough(data: Data, batch: int) -> None:
+    """UserError where a batch is larger than the set."""
+    n = len(data["x"])
+    if n < batch:
+        raise UserError(f"a batch of {batch} is more than the {n} images there are: give --batch {n} or less.")
+
+
+def to_float(x: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
+    """x / 127.5 - 1 in float32 for bytes, exactly ±1 at the ends; anything else as it is."""
+    # Subtracted first: compiled, XLA divides by multiplying, and 255 / 127.5 - 1 would be 1.0000001.
+    return (x.astype(jnp.float32) - 127.5) / 127.5 if x.dtype == jnp.uint8 else x
+
+
+def gather(
+    data: dict[str, Shaped[Array, "n ..."]], indices: Int[Array, "slices batch"]
+) -> dict[str, Shaped[Array, "slices batch ..."]]:
+    """The batch {"x": [slices, batch, …], …} of a plan's indices, from a set that lies on the device."""
+    return {name: to_float(leaf[indices]) for name, leaf in data.items()}
