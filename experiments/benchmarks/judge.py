@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 from jaxtyping import Float
 
-from experiments.benchmarks.record import mean_se, record
+from experiments.benchmarks.record import hardware, mean_se, record
 from gan_jax import data as sources
 from gan_jax import papers
 from gan_jax.errors import UserError
@@ -93,8 +93,18 @@ def split(name: str) -> tuple[dict, dict]:
     return part(order[len(order) // 5 :]), part(order[: len(order) // 5])
 
 
-def main(runs: tyro.conf.Positional[tuple[Path, ...]], /, out: Path, data: str = "digits", notes: str = "") -> None:
-    """Judge RUN … by the real images of --data, and write their scores and what they were to --out."""
+def main(
+    runs: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    out: Path,
+    data: str = "digits",
+    trained_on: str = "",
+    notes: str = "",
+) -> None:
+    """Judge RUN … by the real images of --data, and write their scores and what they were to --out.
+
+    --trained-on names the hardware, where it is not this machine's.
+    """
     train, held_out = split(data)
     judge = fit(train, held_out)
     found = [judge(load(folder).sample(jax.random.key(0), SAMPLES)) for folder in runs]
@@ -114,6 +124,7 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]], /, out: Path, data: str =
         classifier=judge.trial,
         held_out=judge(held_out["x"][:SAMPLES] / 127.5 - 1),
         protocol=" ".join(__doc__.split("\n\n")[2].split()),
+        hardware=trained_on or hardware(),
         notes=notes,
     )
     for name, value in scores.items():
