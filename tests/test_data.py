@@ -231,9 +231,10 @@ def test_content_hash_sees_content_only(tmp_path):
     assert len(set(hashes)) == 5 and all(len(h) == 16 for h in hashes)
 
 
-def test_heavy_things_are_imported_when_needed():
+def test_heavy_things_are_imported_when_needed(environment):
     code = "import sys, gan_jax.data; print({'PIL', 'sklearn', 'tensorflow_datasets'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+    assert ran.stdout == b"set()\n"
 
 
 real = pytest.mark.skipif("GAN_JAX_DATA" not in os.environ, reason="set GAN_JAX_DATA to the folder of real data sets")
