@@ -30,9 +30,9 @@ def paper(name: str) -> ModuleType:
         raise UserError(f"There is no paper {name!r}{nearest(name, known)}: `python -m gan_jax list` shows them all.")
     module_name = f"experiments.{name}"
     if module_name not in sys.modules:
-        loader = SourceFileLoader(module_name, str(FOLDER / f"{name}.py"))
         sys.modules[module_name] = module = ModuleType(module_name)
-        loader.exec_module(module)
+        module.__file__ = str(FOLDER / f"{name}.py")  # `--help` reads the comments beside the fields there
+        SourceFileLoader(module_name, module.__file__).exec_module(module)
     return sys.modules[module_name]
 
 
