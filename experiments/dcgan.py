@@ -18,7 +18,7 @@ running statistics, which nothing uses, advance in D's moves alone. The founding
 their mean: --weight-D 0.5, and lets G wait while it wins: --order waiting.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import jax
@@ -58,11 +58,11 @@ class Config:
     dtype: Literal["float32", "bfloat16"] = "float32"  # of computation; weights are float32
 
 
-SMALL = {"batch": 32, "lr": 5e-4, "beta1": 0.5, "ema": 0.998, "order": "alternating", "width_G": 64, "width_D": 64}
+SMALL = Config(steps=12_000, batch=32, lr=5e-4, beta1=0.5, ema=0.998, order="alternating", width_G=64)
 PRESETS = {
-    "digits": Config(data="digits", size=8, steps=6000, latent=32, **SMALL),
+    "digits": replace(SMALL, data="digits", size=8, steps=6000, latent=32),
     "mnist": Config(),
-    "mnist-small": Config(steps=12_000, **SMALL),
+    "mnist-small": SMALL,
     "faces": Config(
         data="faces",
         size=64,

@@ -37,9 +37,9 @@ def with_rate(optimizer: Optimizer) -> Optimizer:
             rate, inner = at(jnp.int32(0), params)
             return Rated(jnp.int32(0), rate, inner.init(params))
 
-        def update(grads, state, params):
+        def update(updates, state, params=None):
             rate, inner = at(state.count, params)
-            updates, new = inner.update(grads, state.inner, params)
+            updates, new = inner.update(updates, state.inner, params)
             return updates, Rated(state.count + 1, rate, new)
 
         return optax.GradientTransformation(init, update)
@@ -55,7 +55,7 @@ sgd = with_rate(optax.sgd)
 def clip_weights(limit: float) -> optax.GradientTransformation:
     """Every weight back into ± limit after the update, to rounding; last in a chain. Arjovsky et al. 2017, alg. 1."""
 
-    def update(updates, state, params):
+    def update(updates, state, params=None):
         held = lambda w, u: jnp.clip(w + u, -limit, limit) - w
         return jax.tree.map(held, params, updates), state
 

@@ -84,11 +84,11 @@ def load(folder: str | Path, game: Game | Schedule | None = None, step: int | No
         module, config = papers.configured(about["paper"], about["config"])
         game = module.game(config)
     schedule, wanted = as_schedule(game), checkpoint.latest_step(folder / "checkpoints") if step is None else step
-    if wanted is None:
+    like = abstract_state(left_by(schedule, wanted or 0), about["batch"])
+    found = checkpoint.restore(folder / "checkpoints", like, step)
+    if found is None:
         raise UserError(f"{folder} has no checkpoint yet: train it first.")
-    like = abstract_state(left_by(schedule, wanted), about["batch"])
-    t, state, _ = checkpoint.restore(folder / "checkpoints", like, step)
-    return Run(left_by(schedule, t), state, folder)
+    return Run(left_by(schedule, found[0]), found[1], folder)
 
 
 def as_schedule(game: Game | Schedule) -> Schedule:
@@ -158,7 +158,7 @@ def open_folder(folder: Path, paper: str, config: Mapping[str, Any], data: str, 
 
 def _identity(about):
     config = {field: value for field, value in about["config"].items() if field not in FREE}
-    return config | {"paper": about["paper"], "data": about["data"], "batch shapes": about["batch"]}
+    return config | {"paper": about["paper"], "data": about["data"]}
 
 
 def _surroundings():
