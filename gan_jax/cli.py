@@ -7,7 +7,6 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import GenericAlias
 from typing import Annotated, Any
 
 import jax
@@ -47,8 +46,8 @@ def experiment(file: str) -> None:
         presets = papers.paper(name).PRESETS
         chosen = words.pop(0) if words and not words[0].startswith("-") else next(iter(presets))
         module, config = papers.preset(f"{name}:{chosen}")
-        config, options = _parse((config, Options()), words, f"{name}.py {{{','.join(presets)}}}", module.__doc__)
-        run_experiment(f"{name}:{chosen}", config, options)
+        given = _parse(config, Options(), words, f"{name}.py {{{','.join(presets)}}}", module.__doc__)
+        run_experiment(f"{name}:{chosen}", *given)
 
 
 def run_experiment(title: str, config: Any, options: Options = Options()) -> None:
@@ -174,27 +173,33 @@ def sample(
 
 def _save_npz(path, samples):
     draft = path.with_name(f".{path.stem}.tmp.npz")  # whole or not at all
-    np.savez_compressed(draft, samples=samples.astype(np.float32))
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(draft, samples=samples.astype(np.float32))
+        draft.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
 
 
 SAVE = {".png": lambda path, samples: viz.save_png(path, viz.grid(samples)), ".npz": _save_npz}
 
 
-def _parse(defaults: tuple, words: list[str], program: str, description: str | None) -> tuple:
-    """The dataclasses `defaults` with the fields that flags in `words` name. UserError for what they have not."""
-    fields = [field.name.replace("_", "-") for default in defaults for field in dataclasses.fields(default)]
+def _parse(config: Any, options: Any, words: list[str], program: str, description: str | None) -> tuple:
+    """Both dataclasses with the fields that flags in `words` name. UserError for what they have not."""
+    defaults = {"recipe": config, "run": options}
+    fields = [field.name.replace("_", "-") for default in defaults.values() for field in dataclasses.fields(default)]
     known = {"--help", "-h", "--from"} | {f"--{no}{name}" for name in fields for no in ("", "no-")}
     for word in words:
         flag = word.split("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
             raise UserError(f"There is no flag {flag}{papers.nearest(flag, known)}: --help shows them all.")
-    both: Any = GenericAlias(tuple, tuple(type(default) for default in defaults))
-    found = _tyro(tyro.conf.OmitArgPrefixes[both], words, default=defaults, prog=program, description=description)
-    for default, given in zip(defaults, found, strict=True):
-        for name, least in dataclasses.asdict(default).items():
-            _check_number(name.replace("_", "-"), getattr(given, name), least)
-    return found
+    both: Any = dataclasses.make_dataclass("Both", [(name, type(default)) for name, default in defaults.items()])
+    target, default = tyro.conf.OmitArgPrefixes[both], both(**defaults)
+    found = vars(_tyro(target, words, default=default, prog=program, description=description))
+    for part, given in found.items():
+        for name, default in vars(defaults[part]).items():
+            _check_number(name.replace("_", "-"), getattr(given, name), default)
+    return tuple(found.values())
 
 
 def _check_number(name, value, default):

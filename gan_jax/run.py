@@ -64,7 +64,7 @@ def sampler(game: Game, n: int = CHUNK, **options):
             unknown = [name for name in options if f"'{name}'" in str(error)]
             if not unknown:
                 raise
-            raise UserError(f"This game's samples have no option {unknown[0]!r}: leave it out.") from None
+            raise UserError(f"The samples of this game take no {unknown[0]}: leave it out.") from None
 
     return jax.jit(make)
 

@@ -64,6 +64,8 @@ def train(
     schedule, folder = as_schedule(game), None if run is None else Path(run).absolute()
     data = {name: np.asarray(x) for name, x in (data if isinstance(data, dict) else {"x": data}).items()}
     check_enough(data, batch)
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}: it must be from 0 to {2**32 - 1}, or it would be cut to that.")
     spec, found, saves = batch_spec(data, batch), None, None
     if folder:
         latest = checkpoint.latest_step(folder / "checkpoints") or 0

@@ -58,9 +58,9 @@ def test_options_of_the_prior(labelled):
     assert set(samples[:, 2]) == {2} and 0.45 < np.abs(samples[:, :2]).max() <= 0.5
     with pytest.raises(UserError, match="label is 4, but the classes are 0 to 3"):
         labelled.sample(jax.random.key(0), 3, label=4)
-    with pytest.raises(UserError, match="samples have no option 'psi': leave it out"):
+    with pytest.raises(UserError, match="samples of this game take no psi: leave it out"):
         labelled.sample(jax.random.key(0), 3, psi=0.5)
-    with pytest.raises(UserError, match="samples have no option 'label': leave it out"):
+    with pytest.raises(UserError, match="samples of this game take no label: leave it out"):
         train(GAME, POINTS, steps=0).sample(jax.random.key(0), 3, label=1)
 
 
@@ -107,7 +107,7 @@ def test_what_is_not_a_run(tmp_path):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=f"config.json.* {words}"):
             gan_jax.load(tmp_path)
-    about = {"format": 1, "paper": "dcgan:digits", "config": {"wdith_G": 3}, "batch": {}}
+    about = {"format": 1, "paper": "dcgan:digits", "config": {"wdith_G": 3}, "batch": {"x": [[2, 8, 8, 1], "float32"]}}
     for change, words in [
         ({}, "dcgan:digits has no field 'wdith_G' \\(did you mean 'width_G'\\?\\)"),
         ({"paper": "../x:y"}, "There is no paper '../x'"),

@@ -116,6 +116,12 @@ def test_too_little_data():
         train(OWN, POINTS, steps=1, batch=65)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_jax_would_cut(seed):
+    with pytest.raises(UserError, match=f"seed is {seed}: it must be from 0 to 4294967295"):
+        train(OWN, POINTS, steps=1, seed=seed)
+
+
 def test_rounds_to_a_dispatch():
     rows = {1: [], 10: []}
     one, ten = (train(OWN, POINTS, steps=20, log_every=20, dispatch=k, writers=[rows[k].append]) for k in (1, 10))

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.initializers import normal
 
+from gan_jax.errors import UserError
 from gan_jax.nn.conv import Conv, ConvTranspose
 
 
 class DenseGenerator(nn.Module):
-    """z [b, latent] -> x [b, size, size, channels] in (-1, 1), size a multiple of 4; Keras' defaults throughout.
+    """z [b, latent] -> x [b, size, size, channels] in (-1, 1), size and width multiples of 4; Keras' defaults.
 
-    The TensorFlow tutorial's, whose width is 256 and size 28: Dense, then 5x5 transposed convolutions of stride 1, 2, 2.
+    The TensorFlow tutorial's, whose width is 256 and size 28: Dense, then 5x5 transposed convolutions, strides 1, 2, 2.
     """
 
     size: int = 28
@@ -27,6 +28,11 @@ class DenseGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z, train=True):
+        for name, value in {"size": self.size, "width": self.width}.items():
+            if value % 4:
+                raise UserError(
+                    f"DenseGenerator has no {name} {value}: give a multiple of 4, such as {value // 4 * 4 + 4}."
+                )
         side, glorot = self.size // 4, nn.initializers.glorot_uniform()
         norm = lambda h: nn.leaky_relu(nn.BatchNorm(not train, momentum=0.99, epsilon=1e-3, dtype=self.dtype)(h), 0.3)
         up = lambda features, stride: ConvTranspose(
@@ -60,6 +66,11 @@ def _norm(train, dtype):
     return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=scale)
 
 
+def _check_size(size):
+    if size < 8 or size & (size - 1):
+        raise UserError(f"These networks have no size {size}: give 8, 16, 32, 64 or a higher power of 2.")
+
+
 class Generator(nn.Module):
     """z [b, latent] -> x [b, size, size, channels] in (-1, 1), size 2^k, at least 8; weights from N(0, .02).
 
@@ -73,6 +84,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z, train=True):
+        _check_size(self.size)
         up = lambda features, stride, pad: ConvTranspose(
             features, (4, 4), (stride, stride), pad, use_bias=False, dtype=self.dtype, kernel_init=normal(0.02)
         )
@@ -91,6 +103,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=True):
+        _check_size(x.shape[1])
         down = lambda features, stride, pad: Conv(
             features, (4, 4), (stride, stride), pad, use_bias=False, dtype=self.dtype, kernel_init=normal(0.02)
         )
