@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import math
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,9 +220,11 @@ def _tyro(target, words, **how):
     except SystemExit as stop:
         if not stop.code:
             raise
-        lines = [line.strip("│ ") for line in said.getvalue().splitlines()[1:]]
-        end = next((i for i, line in enumerate(lines) if set(line) <= set("─╰╯")), len(lines))
-        raise UserError(f"{' '.join(lines[:end])} (--help shows all flags)") from None
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue())  # a terminal is told in colours
+        lines = [line.strip("│ ") for line in plain.splitlines()[1:]]  # below the title, between two rules
+        rule = lambda line: not line.strip("─-╰╯")
+        words = itertools.takewhile(lambda line: not rule(line), itertools.dropwhile(rule, lines))
+        raise UserError(f"{' '.join(words)} (--help shows all flags)") from None
 
 
 @contextlib.contextmanager

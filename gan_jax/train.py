@@ -70,6 +70,8 @@ def train(
     if folder:
         latest = checkpoint.latest_step(folder / "checkpoints") or 0
         like = abstract_state(left_by(schedule, latest), spec)  # a game that cannot play leaves no folder behind
+        if best:
+            _check_best(best, left_by(schedule, latest), like, spec)
         open_folder(folder, paper, {"batch": batch, "seed": seed} | (config or {}), content_hash(data), spec)
         found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
         saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
@@ -85,7 +87,6 @@ def train(
         for played in _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods):
             t, state, current = played.step, played.state, Run(played.game, played.state, folder)
             log.mark += played.compiling
-            _check_best(best, played.metrics)
             _settle(waiting)
             bar.update(t - bar.n)
             if due(log_every):
@@ -183,9 +184,11 @@ def _settle(waiting):
     waiting.clear()
 
 
-def _check_best(best, metrics):
-    names = sorted(metrics.keys() - {"finite"})
-    if best and best.removeprefix("-") not in names:
+def _check_best(best, game, state, spec):
+    """UserError for a metric that the game has not."""
+    batch = jax.eval_shape(lambda: zeros(game, spec))
+    names = sorted(jax.eval_shape(partial(step, game), state, batch)[1])
+    if best.removeprefix("-") not in names:
         raise UserError(f"This game has no metric {best!r} to choose the best by: it has {', '.join(names)}.")
 
 

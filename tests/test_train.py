@@ -190,6 +190,7 @@ def test_what_is_kept(tmp_path, best):
     assert kept == {15, 25, 30} | {min(scores, key=scores.get)}
 
 
-def test_a_metric_that_is_not_there():
+def test_a_metric_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"no metric 'FID' to choose the best by: it has D\(G\(z\)\) after, .*lr/G\."):
-        train(OWN, POINTS, steps=1, best="FID")
+        train(OWN, POINTS, steps=1, best="FID", run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
