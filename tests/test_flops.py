@@ -1,0 +1,57 @@
+"""What a round of DCGAN costs: its FLOPs, and convolutions that XLA compiles well, alone and inside a scan."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from gan_jax import papers
+from gan_jax.game import step
+from gan_jax.run import abstract_state, zeros
+
+dcgan = papers.paper("dcgan")
+FACES = replace(dcgan.PRESETS["faces"], batch=8)
+
+
+def lowered_step(config):
+    game = dcgan.game(config)
+    spec = {"x": [[config.batch, config.size, config.size, config.channels], "float32"]}
+    batch = jax.eval_shape(lambda: zeros(game, spec))
+    return jax.jit(partial(step, game), donate_argnums=0).lower(abstract_state(game, spec), batch)
+
+
+def lowered_forward(net, *shape):
+    """A network in training, with its new memory."""
+    keys, x = {"params": jax.random.key(0), "dropout": jax.random.key(1)}, jax.ShapeDtypeStruct(shape, jnp.float32)
+    variables = jax.eval_shape(net.init, keys, x)
+    memory = [name for name in variables if name != "params"]
+    return jax.jit(lambda v, x: net.apply(v, x, mutable=memory, rngs={"dropout": keys["dropout"]})).lower(variables, x)
+
+
+def flops(program):
+    return program.cost_analysis()["flops"]
+
+
+def forwards(config):
+    """F_G and F_D, not yet compiled."""
+    players, side = dcgan.game(config).players, config.size
+    G = lowered_forward(players["G"].net, config.batch, config.latent)
+    return G, lowered_forward(players["D"].net, config.batch, side, side, config.channels)
+
+
+@pytest.fixture(scope="module")
+def compiled_forwards():
+    return [flops(program.compile()) for program in forwards(FACES)]
+
+
+@pytest.mark.parametrize("order, times_G, times_D", [("simultaneous", 3, 7), ("alternating", 4, 8)])
+def test_the_flops_of_a_round(compiled_forwards, order, times_G, times_D):
+    F_G, F_D = compiled_forwards
+    round_ = lowered_step(replace(FACES, order=order))
+    assert flops(round_.compile()) == pytest.approx(times_G * F_G + times_D * F_D, rel=0.05)
+    for batch in (8, 32):  # before XLA optimises, where another batch costs no compilation
+        F_G, F_D = map(flops, forwards(replace(FACES, batch=batch)))
+        round_ = lowered_step(replace(FACES, order=order, batch=batch))
+        assert flops(round_) == pytest.approx(times_G * F_G + times_D * F_D, rel=0.05)
