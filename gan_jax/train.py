@@ -91,7 +91,9 @@ def train(
             bar.update(t - bar.n)
             if due(log_every):
                 waiting.append(partial(log.row, played))
+            began = time.perf_counter()
             waiting += [fn(current, t) for every, fn in callbacks if due(every)]
+            log.mark += time.perf_counter() - began  # what a callback dispatches it first compiles
             if saves and (due(checkpoint_every) or stop):
                 _settle(waiting)
                 _check_finite(played, folder)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import sys
+import time
 from functools import partial
 
 import jax
@@ -148,6 +149,13 @@ def test_callbacks_come_at_their_periods_and_at_the_end():
     assert all(entry[3] == (entry[2] if entry[0] == "start" else True) for entry in told)
     # What a callback returns is called once the next rounds have been dispatched, before their callbacks.
     assert [entry[:3] for entry in told[:4]] == [("start", 4, 4), ("end", 4, 4), ("start", 6, 6), ("end", 6, 6)]
+
+
+def test_the_pace_leaves_out_what_callbacks_compile():
+    seen, game = [], alone(mean)
+    slow = (5, lambda run, t: time.sleep(1))
+    train(game, POINTS, steps=5, callbacks=[slow], writers=[seen.append])
+    assert seen[0]["seconds"] > 1 and seen[0]["images_per_second"] > 5 * 8 / 1  # 5 rounds of 8 in less than a second
 
 
 def test_what_a_callback_returns_waits_for_the_next_dispatch(monkeypatch):
