@@ -74,7 +74,7 @@ def compare(one: Path, other: Path, game: Game | None = None) -> dict:
     raw = lambda x: np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
     leaves = [{jax.tree_util.keystr(path): raw(x) for path, x in jax.tree.leaves_with_path(s)} for s in states]
     rows = [[(f"{name} in row {row['step']}", row[name]) for row in read_rows(f) for name in row] for f in (one, other)]
-    values = [{name: np.float64(x) for name, x in row if not name.startswith(TIMES)} for row in rows]
+    values = [{name: np.asarray(x) for name, x in row if not name.startswith(TIMES)} for row in rows]
     return {
         "leaves": len(leaves[0]),
         "leaves that differ": different(*leaves),
