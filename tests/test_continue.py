@@ -92,8 +92,10 @@ schedule = lambda t: FIRST if t < 12 else LATER  # another number of batches, an
 jitted_init, jitted_step = jax.jit(init, static_argnums=0), jax.jit(step, static_argnums=0)
 
 
-def test_a_schedule_is_its_games_one_after_another(tmp_path):
-    run, states, read = train(schedule, POINTS, steps=25, run=tmp_path), {}, 0
+@pytest.mark.parametrize("dispatch", [1, 20])  # 20 rounds would run on over the change, and over the end
+def test_a_schedule_is_its_games_one_after_another(tmp_path, dispatch):
+    how = {"run": tmp_path, "dispatch": dispatch, "log_every": 25, "checkpoint_every": 25}
+    run, states, read = train(schedule, POINTS, steps=25, **how), {}, 0
     for game in (FIRST, LATER):
         states[game] = jitted_init(game, jax.random.key(0), {"x": jnp.zeros((game.slices, 8, 2))})
     state = states[FIRST]
