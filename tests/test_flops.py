@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
+from jax import lax
 
 from gan_jax import papers
 from gan_jax.game import step
@@ -15,11 +16,16 @@ dcgan = papers.paper("dcgan")
 FACES = replace(dcgan.PRESETS["faces"], batch=8)
 
 
-def lowered_step(config):
+def lowered_step(config, rounds=None):
+    """A round, or several in a scan."""
     game = dcgan.game(config)
     spec = {"x": [[config.batch, config.size, config.size, config.channels], "float32"]}
     batch = jax.eval_shape(lambda: zeros(game, spec))
-    return jax.jit(partial(step, game), donate_argnums=0).lower(abstract_state(game, spec), batch)
+    play = partial(step, game)
+    if rounds:
+        play, one = lambda state, batches: lax.scan(partial(step, game), state, batches), batch
+        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((rounds, *x.shape), x.dtype), one)
+    return jax.jit(play, donate_argnums=0).lower(abstract_state(game, spec), batch)
 
 
 def lowered_forward(net, *shape):
@@ -55,3 +61,20 @@ def test_the_flops_of_a_round(compiled_forwards, order, times_G, times_D):
         F_G, F_D = map(flops, forwards(replace(FACES, batch=batch)))
         round_ = lowered_step(replace(FACES, order=order, batch=batch))
         assert flops(round_) == pytest.approx(times_G * F_G + times_D * F_D, rel=0.05)
+
+
+SLOW = {("digits", None), ("mnist", None), ("mnist-small", None)}  # what the scan leaves to find
+
+
+@pytest.mark.parametrize(
+    "preset, rounds",
+    [
+        pytest.param(preset, rounds, marks=pytest.mark.slow if (preset, rounds) in SLOW else ())
+        for preset in dcgan.PRESETS
+        for rounds in (None, 2)
+    ],
+)
+def test_no_convolution_is_one_that_xla_compiles_badly(preset, rounds):
+    hlo = pytest.importorskip("hlo", reason="tests/hlo.py, which reads optimised HLO, is not there")
+    program = lowered_step(replace(dcgan.PRESETS[preset], batch=8), rounds).compile()
+    assert hlo.pathological_convolutions(program.as_text()) == []
