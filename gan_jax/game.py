@@ -170,7 +170,7 @@ def init(game: Game, key: Tree, batch: Tree) -> State:
     turns = game.play(nets, own, play_key, jnp.int32(0))
     _check(game, nets, turns)
     params = {n: net.params for n, net in nets.items()}
-    memory = {n: dict(net.memory) for n, net in nets.items()} | {"game": jax.tree.map(jnp.asarray, game.memory)}
+    memory = {n: dict(net.memory) for n, net in nets.items()} | {"game": jax.tree.map(jnp.array, game.memory)}
     for n, player in game.players.items():
         if player.reparam:
             memory[n]["reparam"] = player.reparam(params[n], None)[1]
@@ -186,6 +186,9 @@ def _check(game, nets, turns):
     for n, net in nets.items():
         if net.params is None:
             raise UserError(f"`play` never called network {n!r}: call it, or leave it out of `players`.")
+    for name, turn in turns.items():
+        if unknown := set(turn.memory) - set(game.players) - {"game"}:
+            raise UserError(f"Loss {name!r} remembers {unknown}: memory is by player ({', '.join(nets)}), or 'game'.")
     for m in game.moves:
         for n, loss in m.losses.items():
             if n not in game.players:
@@ -228,7 +231,9 @@ def _seat(game, params, memory):
 
 def descend(game: Game, state: State, losses: Mapping[str, str], batch: Tree, key: Tree) -> tuple[State, dict]:
     """All in `losses` take one optimiser step at once, the others hold still; part i draws from fold_in(key, i)."""
-    total = []
+    total, sizes = [], {len(x) for x in jax.tree.leaves(batch)}
+    if any(size % game.parts for size in sizes):
+        raise UserError(f"{game.parts} parts do not divide a batch of {sizes}: choose a batch that they divide.")
     for i in range(game.parts):  # unrolled: XLA on CPU compiles a convolution's gradient badly inside a loop
         part = jax.tree.map(lambda x, i=i: x[i :: game.parts], batch)
         grads, (memory, metrics) = gradient(game, state, losses, part, jax.random.fold_in(key, i))
@@ -240,8 +245,8 @@ def descend(game: Game, state: State, losses: Mapping[str, str], batch: Tree, ke
         updates, opt[n] = player.optimizer.update(grads[n], opt[n], params[n])
         params[n] = optax.apply_updates(params[n], updates)
         metrics[f"grad/{n}"] = optax.tree.norm(grads[n])
-        rate = optax.tree.get(opt[n], "learning_rate")
-        metrics |= {} if rate is None else {f"lr/{n}": rate}
+        rates = optax.tree.get_all_with_path(opt[n], "learning_rate")
+        metrics |= {f"lr/{n}": rate for _, rate in rates} if len(rates) == 1 else {}
         if player.ema:
             ema[n] = _average(ema[n], (params[n], state.memory[n]), player.ema(state.step))
     return state.replace(params=params, opt=opt, ema=ema), metrics
@@ -255,14 +260,14 @@ def _average(old, new, decay):
 def deal(game: Game, key: Tree, step: Tree, batch: Tree) -> list[tuple[Move, Tree, Tree]]:
     """Each move of round `step` with its batch [B, …] and key: batch i and fold_in(fold_in(key, step), j), where i
     and j count the moves that drew one."""
+    if game.moves[0].again:
+        raise UserError("The first move of a round has no move before it whose batch or key it could use again.")
     sizes = {len(leaf) for leaf in jax.tree.leaves(batch)}
     if sizes != {game.slices}:
         raise UserError(f"A round of this game reads {game.slices} slices, a batch {sizes} came: give [slices, B, …].")
     hands, i, j, start = [], -1, -1, jax.random.fold_in(key, step)
     for m in game.moves:
         i, j = i + ("batch" not in m.again), j + ("key" not in m.again)
-        if i < 0 or j < 0:
-            raise UserError("The first move of a round has no move before it whose batch or key it could use again.")
         hands.append((m, jax.tree.map(lambda x, i=i: x[i], batch), jax.random.fold_in(start, j)))
     return hands
 
@@ -283,7 +288,8 @@ def _round(game, state, batch):
             after = after.replace(**{f: jax.tree.map(choose, getattr(after, f), old) for f, old in kept.items()})
             skipped = skipped | {name: skipped[name] + jnp.logical_not(go)}
             after = after.replace(memory=after.memory | {"skipped": skipped})
-            metrics[f"skipped/{name}"] = skipped[name] / (state.step + 1.0)
+            alike = sum(other.when is not None and _label(other) == name for other in game.moves)
+            metrics[f"skipped/{name}"] = skipped[name] / (alike * (state.step + 1.0))
         state = after
     return state, metrics
 

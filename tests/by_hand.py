@@ -52,7 +52,7 @@ class D(nn.Module):
 def players(dtype, norm=True):
     return {
         "G": Player(G(dtype, norm), adam(RATES["G"], 0.5), average),
-        "D": Player(D(dtype, norm), adam(RATES["D"], 0.0, 0.9), average, spectral_norm()),
+        "D": Player(D(dtype, norm), adam(RATES["D"], 0.0, 0.9), average, spectral_norm(vectors=1)),
     }
 
 
@@ -97,11 +97,12 @@ def normalised(params, u):
     for name in ("Dense_0", "Dense_1"):
         W, path = params[name]["kernel"], f"{name}/kernel"
         fixed = jax.lax.stop_gradient(W)
-        v = fixed @ u[path]
+        v = fixed @ u[path][:, 0]
         v /= jnp.sqrt((v**2).sum())
         new = v @ fixed
-        u[path] = new / jnp.sqrt((new**2).sum())
-        params[name] = params[name] | {"kernel": W / (v @ W @ u[path])}
+        new /= jnp.sqrt((new**2).sum())
+        u[path] = new[:, None]
+        params[name] = params[name] | {"kernel": W / (v @ W @ new)}
     return params, u
 
 

@@ -313,7 +313,6 @@ def test_a_state_made_outside_jit_can_be_donated():
     assert state.memory["game"]["count"] == 1 and not key.is_deleted()
 
 
-@pytest.mark.xfail(reason="init hands the Game's own arrays to State, and donation deletes them", strict=True)
 def test_donation_leaves_the_game_its_memory():
     kept = jnp.zeros(3)
     g = remembering(kept)
@@ -444,7 +443,6 @@ def test_a_step_wants_its_slices_and_draws_its_keys():
         jitted(Game(g.players, forgets, g.moves, g.memory))(state, data(2))
 
 
-@pytest.mark.xfail(reason="parts of unequal size are averaged alike, and an empty one gives NaN", strict=True)
 @pytest.mark.parametrize("parts", [3, 9])
 def test_parts_divide_the_batch(parts):
     g = replace(one_player(mean), parts=parts)
@@ -458,14 +456,12 @@ RATES_OF_OPTAX = {
 }
 
 
-@pytest.mark.xfail(reason="optax.tree.get finds several values", raises=KeyError, strict=True)
 @pytest.mark.parametrize("optimizer", RATES_OF_OPTAX.values(), ids=RATES_OF_OPTAX)
 def test_any_optimizer_of_optax_will_do(optimizer):
     g = replace(one_player(mean), players={"D": Player(Line(), optimizer)})
     game.step(g, game.init(g, KEY, data(1)), data(1))
 
 
-@pytest.mark.xfail(reason="moves of the same players share one counter", strict=True)
 def test_a_share_of_skipped_rounds_is_at_most_one():
     never = lambda metrics: metrics["loss/D"] != metrics["loss/D"]
     g = one_player(mean, moves=(move("D", when=never), move("D", when=never)))

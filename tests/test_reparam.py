@@ -30,9 +30,9 @@ def largest(kernel):
     return np.linalg.svd(np.asarray(kernel, np.float64).reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
 
 
-def errors_along_a_training(rate, steps, rounds=50):
+def errors_along_a_training(rate, rounds, **how):
     """|σ / σ(SVD) − 1| by round and kernel, σ read off as raw over used weights, and how far the loss fell."""
-    reparam, optimizer = spectral_norm(steps=steps), optax.adam(rate, 0.0, 0.9)
+    reparam, optimizer = spectral_norm(**how), optax.adam(rate, 0.0, 0.9)
     real, fake = np.random.default_rng(0).normal(size=(2, rounds, 16, 8, 8, 1)).astype(np.float32)
     real = 0.3 * real + np.linspace(-1, 1, 8, dtype=np.float32)[:, None]  # something to tell from noise
 
@@ -59,20 +59,18 @@ def errors_along_a_training(rate, steps, rounds=50):
     return np.reshape(errors, (rounds, -1)), values[-1] / values[0]
 
 
-def test_spectral_norm_along_a_training():
-    """One power step at SN-GAN's own Adam (2e-4, 0, 0.9) keeps σ within 1 % for 50 rounds."""
-    errors, fell = errors_along_a_training(rate=2e-4, steps=1)
+@pytest.mark.parametrize("rate", [2e-4, 1e-3])
+def test_spectral_norm_along_a_training(rate):
+    """SN-GAN's own Adam (2e-4, 0, 0.9), and one five times as fast."""
+    errors, fell = errors_along_a_training(rate, rounds=200)
     assert errors.max() < 0.01
     assert fell < 0.95
 
 
-def test_one_power_step_lags_behind_fast_weights():
-    """Known limit: at 1e-3 the leading singular values cross and one step is more than 10 % low; more steps follow."""
-    lag, fell = errors_along_a_training(rate=1e-3, steps=1)
-    closer, _ = errors_along_a_training(rate=1e-3, steps=30)
-    assert fell < 0.2
-    assert lag.max() > 0.1
-    assert closer.max() < 0.03
+def test_a_single_vector_lags_behind_fast_weights():
+    """The paper's algorithm: at 1e-3 the leading singular values cross, and its σ is more than 10 % low."""
+    errors, _ = errors_along_a_training(1e-3, rounds=50, vectors=1)
+    assert errors.max() > 0.1
 
 
 def test_spectral_norm_converges_to_the_svd():
@@ -88,13 +86,13 @@ def test_spectral_norm_converges_to_the_svd():
 
 def test_gradient_of_spectral_norm_is_equation_12():
     with jax.enable_x64(True):
-        params, reparam, rng = weights(2, np.float64), spectral_norm(), np.random.default_rng(0)
+        params, reparam, rng = weights(2, np.float64), spectral_norm(vectors=1), np.random.default_rng(0)
         memory, C = reparam(params, None)[1], rng.normal(size=(3, 3, 8, 6))
         objective = lambda p: (C * reparam(p, memory)[0]["Conv_1"]["kernel"]).sum()
         grad = jax.jit(jax.grad(objective))(params)["Conv_1"]["kernel"]
 
         W = np.asarray(params["Conv_1"]["kernel"]).reshape(-1, 6)
-        v = W @ memory["Conv_1/kernel"]
+        v = W @ memory["Conv_1/kernel"][:, 0]
         v /= np.linalg.norm(v)
         u = v @ W
         u /= np.linalg.norm(u)
@@ -187,13 +185,13 @@ def test_equalised_weights_give_unit_variance_twice_halved():
 @pytest.mark.reference
 def test_spectral_norm_is_that_of_pytorch():
     torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install -e '.[reference]'")
-    reparam, rng = spectral_norm(), np.random.default_rng(0)
+    reparam, rng = spectral_norm(vectors=1), np.random.default_rng(0)
     W, C = rng.normal(size=(2, 12, 5)).astype(np.float32)
     memory = reparam({"kernel": jnp.asarray(W)}, None)[1]
     layer = torch.nn.Linear(5, 12, bias=False)
     layer.weight.data = torch.tensor(W)
     layer = torch.nn.utils.parametrizations.spectral_norm(layer)
-    layer.parametrizations.weight[0]._v.copy_(torch.tensor(np.asarray(memory["kernel"])))
+    layer.parametrizations.weight[0]._v.copy_(torch.tensor(np.asarray(memory["kernel"][:, 0])))
     sgd = torch.optim.SGD(layer.parameters(), 0.1)
     update = jax.jit(jax.grad(lambda w, m: (C * jnp.square(reparam({"kernel": w}, m)[0]["kernel"])).sum()))
     w = jnp.asarray(W)
