@@ -1,8 +1,8 @@
 """Convolution and transposed convolution, channels last, with every derivative fast on every backend.
 
-Kernels are [*k, in, out] for both. From PyTorch, `weight.permute(2, 3, 1, 0)` of a Conv2d and `weight.permute(2, 3, 0, 1)`
-of a ConvTranspose2d; from Keras, a Conv2DTranspose kernel with its last two axes swapped; from `nn.ConvTranspose`, one
-with its spatial axes reversed.
+Kernels are [*k, in, out] for both. They come from PyTorch by `weight.permute(2, 3, 1, 0)` of a Conv2d,
+`weight.permute(2, 3, 0, 1)` of a ConvTranspose2d; from Keras as they are, a Conv2DTranspose's with the last two axes
+swapped; from `flax.linen.ConvTranspose` with the spatial axes reversed.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,125 +17,99 @@ from gan_jax.errors import UserError
 from gan_jax.nn import triple
 from gan_jax.nn.forms import Geometry
 
-Padding = str | int | Sequence[int | tuple[int, int]]
+Sizes = int | Sequence[int]
+Padding = str | int | Sequence[int | tuple[int, int]]  # "SAME", "VALID", p, or p or (low, high) for each axis
 
 
 def conv(
-    x: Float[Array, "b *space c"],
-    w: Float[Array, "*kernel c f"],
-    strides: int | Sequence[int] = 1,
-    padding: Padding = "SAME",
+    x: Float[Array, "b *space c"], w: Float[Array, "*kernel c f"], strides: Sizes = 1, padding: Padding = "SAME"
 ) -> Float[Array, "b *out f"]:
-    """Cross-correlation y[i] = Σ_j x[s·i + j - p] w[j]. Padding "SAME", "VALID", p, or a p or (low, high) per axis."""
-    check(x, w)
-    kernel, space = w.shape[:-2], x.shape[1:-1]
-    strides = per_axis(strides, len(kernel))
-    if padding == "SAME":
-        pads = lax.padtype_to_pads(space, kernel, strides, padding)
-    else:
-        pads = pairs(padding, len(kernel))
-    geometry = Geometry(space, kernel, strides, tuple(pads))
+    """Cross-correlation y[i] = Σ_j x[s·i + j − p] w[j]. UserError if the shapes do not fit, or nothing is left."""
+    x, w, strides = checked(x, w, strides)
+    space, kernel = x.shape[1:-1], w.shape[:-2]
+    geometry = Geometry(space, kernel, strides, pads(padding, space, kernel, strides), w.shape[-2:])
     if min(geometry.out) < 1:
-        raise UserError(f"a kernel of {kernel} does not fit in {space} padded by {tuple(pads)}: pad more")
-    return triple.C.bind(*promote(x, w), geometry=geometry)
+        raise UserError(f"A kernel of {kernel} does not fit into {space} with padding {padding!r}: pad more.")
+    return triple.C.bind(x, w, geometry=geometry)
 
 
 def conv_transpose(
-    x: Float[Array, "b *space c"],
-    w: Float[Array, "*kernel c f"],
-    strides: int | Sequence[int] = 1,
-    padding: Padding = "SAME",
+    x: Float[Array, "b *space c"], w: Float[Array, "*kernel c f"], strides: Sizes = 1, padding: Padding = "SAME"
 ) -> Float[Array, "b *out f"]:
-    """The adjoint in x of `conv` with the kernel's channels swapped: y[s·i + j - p] += x[i] w[j].
+    """y[s·i + j − p] += x[i] w[j], the adjoint in x of `conv` with the kernel's channels swapped.
 
-    out = s·n for "SAME" (TensorFlow); (n - 1)·s + k - low - high for explicit padding, 0 for "VALID" (PyTorch, whose
-    `output_padding` is a smaller `high`).
+    out = s·n for "SAME" (TensorFlow), s·(n − 1) + k − low − high for numbers (PyTorch, whose `output_padding` is a
+    `high` so much smaller); "VALID" is 0. UserError if the shapes do not fit, or nothing is left.
     """
-    check(x, w)
-    kernel, n = w.shape[:-2], x.shape[1:-1]
-    strides = per_axis(strides, len(kernel))
-    if padding == "SAME":
-        space = tuple(i * s for i, s in zip(n, strides, strict=True))
-        pads = lax.padtype_to_pads(space, kernel, strides, padding)
-    else:
-        pads = pairs(padding, len(kernel))
-        sizes = zip(n, kernel, strides, pads, strict=True)
-        space = tuple((i - 1) * s + k - lo - hi for i, k, s, (lo, hi) in sizes)
-    geometry = Geometry(space, kernel, strides, tuple(pads))
+    x, w, strides = checked(x, w, strides)
+    n, kernel = x.shape[1:-1], w.shape[:-2]
+    space = tuple(i * s for i, s in zip(n, strides, strict=True))
+    padding_of_x = pads(padding, space, kernel, strides)
+    if padding != "SAME":
+        sizes = zip(space, kernel, strides, padding_of_x, strict=True)
+        space = tuple(i - s + k - lo - hi for i, k, s, (lo, hi) in sizes)
     if min(space) < 1:
-        raise UserError(
-            f"nothing is left of {n} transposed by a kernel of {kernel}: padding {tuple(pads)} is too large"
-        )
-    return triple.T.bind(*promote(x, w.swapaxes(-1, -2)), geometry=geometry)
+        raise UserError(f"A kernel of {kernel} with padding {padding!r} leaves nothing of {n}: pad less.")
+    geometry = Geometry(space, kernel, strides, padding_of_x, w.shape[:-3:-1])
+    return triple.T.bind(x, w.swapaxes(-1, -2), geometry=geometry)
 
 
-def check(x, w):
-    if x.ndim != w.ndim or x.ndim not in (3, 4) or x.shape[-1] != w.shape[-2]:
+def checked(x, w, strides):
+    """Both in one dtype, and a stride for each axis."""
+    if x.ndim not in (3, 4) or x.ndim != w.ndim or x.shape[-1] != w.shape[-2]:
         raise UserError(
-            f"cannot convolve x {x.shape} with a kernel {w.shape}: want [b, *space, c] and [*k, c, f], 1-D or 2-D"
+            f"Cannot convolve {list(x.shape)} with a kernel {list(w.shape)}: "
+            "give x [b, *space, c] and w [*k, c, f] with one or two axes of space."
         )
+    dtype = jnp.result_type(x, w)
+    return x.astype(dtype), w.astype(dtype), per_axis(strides, x.ndim - 2)
 
 
 def per_axis(value, rank):
-    return (value,) * rank if isinstance(value, int) else tuple(value)
+    values = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(values) != rank:
+        raise UserError(
+            f"{value} has {len(values)} numbers for {rank} axes of space: give one for each, or one for all."
+        )
+    return values
 
 
-def pairs(padding, rank):
+def pads(padding, space, kernel, strides):
     """(low, high) for each axis."""
-    if padding == "VALID":
-        return ((0, 0),) * rank
-    if isinstance(padding, str):
-        raise UserError(f"unknown padding {padding!r}: give 'SAME', 'VALID', or numbers")
-    return tuple((p, p) if isinstance(p, int) else tuple(p) for p in per_axis(padding, rank))
-
-
-def promote(x, w):
-    dtype = jnp.result_type(x, w)
-    return x.astype(dtype), w.astype(dtype)
+    if padding == "SAME":
+        return tuple(lax.padtype_to_pads(space, kernel, strides, padding))
+    if isinstance(padding, str) and padding != "VALID":
+        raise UserError(f"Unknown padding {padding!r}: give 'SAME', 'VALID' or numbers.")
+    given = per_axis(0 if padding == "VALID" else padding, len(space))
+    return tuple((p, p) if isinstance(p, int) else tuple(p) for p in given)
 
 
 class Conv(nn.Module):
-    """`conv` with a kernel [*k, c, f] and a bias, as `flax.linen.Conv`."""
+    """`conv` with a kernel [*k, c, f] and a bias: `flax.linen.Conv` in numbers and names."""
 
     features: int
-    kernel_size: int | Sequence[int]
-    strides: int | Sequence[int] = 1
+    kernel_size: Sizes
+    strides: Sizes = 1
     padding: Padding = "SAME"
     use_bias: bool = True
-    dtype: Any = None
+    dtype: Any = None  # of computation
     param_dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
     bias_init: Callable = nn.initializers.zeros_init()
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out f"]:
-        return layer(self, conv, x)
-
-
-class ConvTranspose(nn.Module):
-    """`conv_transpose` with a kernel [*k, c, f] and a bias; `flax.linen.ConvTranspose` with the kernel reversed in space."""
-
-    features: int
-    kernel_size: int | Sequence[int]
-    strides: int | Sequence[int] = 1
-    padding: Padding = "SAME"
-    use_bias: bool = True
-    dtype: Any = None
-    param_dtype: Any = jnp.float32
-    kernel_init: Callable = nn.initializers.lecun_normal()
-    bias_init: Callable = nn.initializers.zeros_init()
+    operation = staticmethod(conv)
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out f"]:
-        return layer(self, conv_transpose, x)
+        kernel_shape = (*per_axis(self.kernel_size, x.ndim - 2), x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
+        bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = self.operation(x, kernel, self.strides, self.padding)
+        return y if bias is None else y + bias
 
 
-def layer(self, operation, x):
-    """Either module: weights kept in param_dtype, all of them and x computed with in dtype."""
-    kernel_size = per_axis(self.kernel_size, x.ndim - 2)
-    shape = (*kernel_size, x.shape[-1], self.features)
-    kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
-    bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
-    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-    y = operation(x, kernel, self.strides, self.padding)
-    return y if bias is None else y + bias
+class ConvTranspose(Conv):
+    """`conv_transpose` with a kernel [*k, c, f] and a bias: `flax.linen.ConvTranspose`, the kernel reversed."""
+
+    operation = staticmethod(conv_transpose)

@@ -1,7 +1,7 @@
 """Ways to compute a convolution and its two adjoints, all equal; which is fast is a matter of shape and machine.
 
-A Form is the three partial derivatives of one trilinear function: ⟨y, C(x, w)⟩ = ⟨T(y, w), x⟩ = ⟨W(x, y), w⟩ with
-x [b, *space, c], w [*kernel, c, f], y [b, *out, f].
+A Form is the three partial derivatives of one trilinear function, ⟨y, C(x, w)⟩ = ⟨T(y, w), x⟩ = ⟨W(x, y), w⟩:
+x [b, *space, c], w [*kernel, c, f], y [b, *out, f]. C is the convolution, T and W its adjoints in x and in w.
 """
 
 from collections.abc import Callable
@@ -17,155 +17,157 @@ from jax import lax
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a convolution does to space: [*space] -> [*out]; padding is a (low, high) pair per axis."""
+    """Everything static about a convolution but its batch: [*space, c] -> [*out, f]; padding is (low, high) by axis."""
 
     space: tuple[int, ...]
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]
+    channels: tuple[int, int]
+
+    @property
+    def rank(self):
+        return len(self.space)
 
     @property
     def out(self):
         sizes = zip(self.space, self.kernel, self.strides, self.padding, strict=True)
         return tuple((n + lo + hi - k) // s + 1 for n, k, s, (lo, hi) in sizes)
 
-    @property
-    def layout(self):
-        """Channels last, for any number of axes."""
-        axes = "HW"[: len(self.space)]
-        return f"N{axes}C", f"{axes}IO", f"N{axes}C"
-
 
 class Form(NamedTuple):
-    C: Callable
-    T: Callable
-    W: Callable
+    C: Callable  # x, w -> y
+    T: Callable  # y, w -> x
+    W: Callable  # x, y -> w
+
+
+def convolve(x, w, strides, padding, **dilation):
+    axes = "HW"[: x.ndim - 2]
+    layout = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
+    return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=layout, **dilation)
 
 
 def plain(g: Geometry) -> Form:
-    """JAX's own convolution and its own transposes, which are what cuDNN's rewriter and the MXU match."""
+    """JAX's own convolution and its own transposes, the patterns that cuDNN's rewriter and the MXU match."""
+    c, f = g.channels
+    conv = lambda x, w: convolve(x, w, g.strides, g.padding)
 
-    def C(x, w):
-        return lax.conv_general_dilated(x, w, g.strides, g.padding, dimension_numbers=g.layout)
+    def adjoint_in_x(y, w):
+        x = jax.ShapeDtypeStruct((len(y), *g.space, c), y.dtype)
+        return jax.linear_transpose(lambda x: conv(x, w), x)(y)[0]
 
-    def T(y, w):
-        x = jax.ShapeDtypeStruct((len(y), *g.space, w.shape[-2]), y.dtype)
-        return jax.linear_transpose(lambda x: C(x, w), x)(y)[0]
+    def adjoint_in_w(x, y):
+        w = jax.ShapeDtypeStruct((*g.kernel, c, f), x.dtype)
+        return jax.linear_transpose(lambda w: conv(x, w), w)(y)[0]
 
-    def W(x, y):
-        w = jax.ShapeDtypeStruct((*g.kernel, x.shape[-1], y.shape[-1]), x.dtype)
-        return jax.linear_transpose(lambda w: C(x, w), w)(y)[0]
-
-    return Form(C, T, W)
+    return Form(conv, adjoint_in_x, adjoint_in_w)
 
 
 def canonical(g: Geometry) -> Form:
-    """Three convolutions in NHWC and HWIO: XLA's CPU compiler has a fast path for no other layout inside a loop."""
-    rank = len(g.space)
-    swapped = (*range(1, rank + 1), 0)
-    last = [(o - 1) * s for o, s in zip(g.out, g.strides, strict=True)]
+    """Three convolutions, all NHWC and HWIO: inside a loop XLA's CPU compiler has a fast path for no other layout."""
+    ones, spatial = (1,) * g.rank, tuple(range(1, g.rank + 1))
+    # How far y reaches when spread over x by the strides, and the padding that makes the sizes come out.
+    reach = [(o - 1) * s for o, s in zip(g.out, g.strides, strict=True)]
+    axes = list(zip(g.space, g.kernel, g.padding, reach, strict=True))
+    around_y = [(k - 1 - lo, n + lo - 1 - end) for n, k, (lo, _), end in axes]
+    around_x = [(lo, k + end - lo - n) for n, k, (lo, _), end in axes]
 
-    def C(x, w):
-        return lax.conv_general_dilated(x, w, g.strides, g.padding, dimension_numbers=g.layout)
+    def adjoint_in_x(y, w):
+        w = lax.rev(w, range(g.rank)).swapaxes(-1, -2)
+        return convolve(y, w, ones, around_y, lhs_dilation=g.strides)
 
-    def T(y, w):
-        pads = [
-            (k - 1 - lo, n + lo - 1 - end)
-            for n, k, (lo, _), end in zip(g.space, g.kernel, g.padding, last, strict=True)
-        ]
-        w = lax.rev(w, range(rank)).swapaxes(-1, -2)
-        return lax.conv_general_dilated(y, w, (1,) * rank, pads, g.strides, dimension_numbers=g.layout)
+    def adjoint_in_w(x, y):  # what was the batch is summed over as the channels are, y is the kernel
+        x, y = x.transpose(g.rank + 1, *spatial, 0), y.transpose(*spatial, 0, g.rank + 1)
+        return convolve(x, y, ones, around_x, rhs_dilation=g.strides).transpose(*spatial, 0, g.rank + 1)
 
-    def W(x, y):
-        pads = [(lo, k + end - lo - n) for n, k, (lo, _), end in zip(g.space, g.kernel, g.padding, last, strict=True)]
-        x, y = x.transpose(rank + 1, *swapped), y.transpose(*swapped, rank + 1)
-        w = lax.conv_general_dilated(x, y, (1,) * rank, pads, rhs_dilation=g.strides, dimension_numbers=g.layout)
-        return w.transpose(*swapped, rank + 1)
-
-    return Form(C, T, W)
+    return Form(lambda x, w: convolve(x, w, g.strides, g.padding), adjoint_in_x, adjoint_in_w)
 
 
 class Pair(NamedTuple):
-    """A linear map and its adjoint, each from one array to a list of matrices or back."""
+    """A linear map from an array to a list of matrices, and its adjoint."""
 
     map: Callable
     adjoint: Callable
 
 
 def products(V: Pair, U: Pair, Y: Pair) -> Form:
-    """C(x, w) = Y([v u for v, u in V(x), U(w)]): a convolution as matrix products, [rows, i] by [i, o]."""
-    rows = lambda v, u: lax.dot_general(v, u, (((1,), (0,)), ((), ())))
-    back = lambda m, u: lax.dot_general(m, u, (((1,), (1,)), ((), ())))
-    # The quicker orientation of mᵀv is the one whose left operand has more columns.
-    weight = lambda v, m: lax.dot_general(m, v, (((0,), (0,)), ((), ()))).T
+    """C(x, w) = Yᵀ[v u for v, u in V(x), U(w)]: a convolution as matrix products, v [rows, i], u [i, o]."""
 
-    def each(f, a, b):
-        return [f(p, q) for p, q in zip(a, b, strict=True)]
+    def each(contract, left, right):
+        return [lax.dot_general(p, q, (contract, ((), ()))) for p, q in zip(left, right, strict=True)]
 
     return Form(
-        C=lambda x, w: Y.map(each(rows, V.map(x), U.map(w))),
-        T=lambda y, w: V.adjoint(each(back, Y.adjoint(y), U.map(w))),
-        W=lambda x, y: U.adjoint(each(weight, V.map(x), Y.adjoint(y))),
+        lambda x, w: Y.adjoint(each(((1,), (0,)), V.map(x), U.map(w))),
+        lambda y, w: V.adjoint(each(((1,), (1,)), Y.map(y), U.map(w))),
+        lambda x, y: U.adjoint(each(((0,), (0,)), V.map(x), Y.map(y))),
     )
 
 
 def im2col(g: Geometry) -> Form:
     """One product of every patch of x with the kernel."""
+    c, f = g.channels
     return products(
         V=Pair(lambda x: [patches(x, g)], lambda v: fold(v[0], g)),
-        U=Pair(lambda w: [w.reshape(-1, w.shape[-1])], lambda u: u[0].reshape(*g.kernel, -1, u[0].shape[-1])),
-        Y=Pair(lambda m: m[0].reshape(-1, *g.out, m[0].shape[-1]), lambda y: [y.reshape(-1, y.shape[-1])]),
+        U=Pair(lambda w: [w.reshape(-1, f)], lambda u: u[0].reshape(*g.kernel, c, f)),
+        Y=Pair(lambda y: [y.reshape(-1, f)], lambda m: m[0].reshape(-1, *g.out, f)),
     )
 
 
 def patches(x, g: Geometry):
-    """What each output sees, [b, *space, c] -> [b · *out, *kernel · c]."""
+    """What each output sees: [b, *space, c] -> [b · *out, *kernel · c]."""
+    columns = prod(g.kernel) * x.shape[-1]
     if covers(g):
-        return x.reshape(len(x), -1)
-    zero = jnp.zeros((), x.dtype)
-    x = lax.pad(x, zero, [(0, 0, 0), *((lo, hi, 0) for lo, hi in g.padding), (0, 0, 0)])
-    span = [s * (o - 1) + 1 for o, s in zip(g.out, g.strides, strict=True)]
+        return x.reshape(-1, columns)
+    x = fit(x, [lo for lo, _ in g.padding], [n + lo + hi for n, (lo, hi) in zip(g.space, g.padding, strict=True)])
 
     def seen_by(tap):
-        stop = [i + n for i, n in zip(tap, span, strict=True)]
-        return lax.slice(x, (0, *tap, 0), (len(x), *stop, x.shape[-1]), (1, *g.strides, 1))
+        spans = zip(tap, g.out, g.strides, strict=True)
+        return x[:, *(slice(i, i + s * (o - 1) + 1, s) for i, o, s in spans)]
 
-    taps = [seen_by(tap) for tap in product(*map(range, g.kernel))]
-    return jnp.concatenate(taps, -1).reshape(-1, prod(g.kernel) * x.shape[-1])
+    return jnp.concatenate([seen_by(tap) for tap in product(*map(range, g.kernel))], -1).reshape(-1, columns)
 
 
 def fold(v, g: Geometry):
-    """The adjoint of `patches`: every patch added back where it came from."""
-    rank = len(g.space)
+    """The adjoint of `patches`: each patch added back where it came from."""
     c = v.shape[-1] // prod(g.kernel)
     if covers(g):
         return v.reshape(-1, *g.space, c)
     x = v.reshape(-1, *g.out, *g.kernel, c)
-    for axis in range(rank):  # [.., out, .., kernel, ..] -> [.., out + r - 1 blocks, .., stride, ..]
-        s, at = g.strides[axis], 1 + rank + axis
-        r = -(-g.kernel[axis] // s)
-        x = pad_axis(x, at, 0, r * s - g.kernel[axis])
-        parts = [lax.slice_in_dim(x, i * s, (i + 1) * s, axis=at) for i in range(r)]
-        x = overlap_add(parts, 1 + axis)
-    order = [0, *(i for axis in range(rank) for i in (1 + axis, 1 + rank + axis)), 1 + 2 * rank]
-    blocks = x.shape[1 : 1 + rank]
-    x = x.transpose(order).reshape(-1, *(t * s for t, s in zip(blocks, g.strides, strict=True)), c)
-    for axis, (lo, _) in enumerate(g.padding):
-        x = pad_axis(x, 1 + axis, -lo, g.space[axis] + lo - x.shape[1 + axis])
-    return x
+    for axis, (k, s) in enumerate(zip(g.kernel, g.strides, strict=True)):
+        at, r = (
+            1 + g.rank + axis,
+            -(-k // s),
+        )  # an output's kernel covers r blocks of s inputs, the next output's one on
+        x = pad_axis(x, at, 0, r * s - k)
+        blocks = [lax.slice_in_dim(x, i * s, (i + 1) * s, axis=at) for i in range(r)]
+        x = sum(pad_axis(block, 1 + axis, i, r - 1 - i) for i, block in enumerate(blocks))
+    interleaved = (i for axis in range(g.rank) for i in (1 + axis, 1 + g.rank + axis))
+    sizes = [n * s for n, s in zip(x.shape[1:], g.strides, strict=False)]
+    x = x.transpose(0, *interleaved, 1 + 2 * g.rank).reshape(-1, *sizes, c)
+    return fit(x, [-lo for lo, _ in g.padding], g.space)
 
 
 def covers(g: Geometry) -> bool:
-    """The kernel covers the whole input once: the convolution is a dense layer."""
-    return g.kernel == g.space and all(pads == (0, 0) for pads in g.padding)
+    """The kernel covers the input exactly: the convolution is a dense layer."""
+    return g.kernel == g.space and not any(map(any, g.padding))
+
+
+def mirrored(g: Geometry) -> Form:
+    """im2col with patches of y instead of x, for strides of 1 and few output channels."""
+    turned = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(g.kernel, g.padding, strict=True))
+    form = im2col(Geometry(g.out, g.kernel, g.strides, turned, g.channels[::-1]))
+    turn = lambda w: lax.rev(w, range(g.rank)).swapaxes(-1, -2)
+    return Form(lambda x, w: form.T(x, turn(w)), lambda y, w: form.C(y, turn(w)), lambda x, y: turn(form.W(y, x)))
 
 
 def pad_axis(x, axis, low, high):
     """Zeros before and after along one axis; negative numbers crop."""
-    pads = [(low, high, 0) if i == axis % x.ndim else (0, 0, 0) for i in range(x.ndim)]
+    pads = [(low, high, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
     return lax.pad(x, jnp.zeros((), x.dtype), pads)
 
 
-def overlap_add(parts, axis):
-    """Σ_i parts[i] moved on by i: r arrays of n along the axis -> n + r - 1. The adjoint of r shifted windows."""
-    return sum(pad_axis(part, axis, i, len(parts) - 1 - i) for i, part in enumerate(parts))
+def fit(x, low, sizes):
+    """The spatial axes of x moved on by `low` and padded or cropped to `sizes`."""
+    for axis, (lo, size) in enumerate(zip(low, sizes, strict=True), 1):
+        x = pad_axis(x, axis, lo, size - lo - x.shape[axis])
+    return x
