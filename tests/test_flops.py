@@ -63,6 +63,13 @@ def test_the_flops_of_a_round(compiled_forwards, order, times_G, times_D):
         assert flops(round_) == pytest.approx(times_G * F_G + times_D * F_D, rel=0.05)
 
 
+def test_the_fakes_that_two_moves_share_are_made_once(compiled_forwards):
+    """XLA sees that both moves run one forward pass of G."""
+    F_G, F_D = compiled_forwards
+    assert FACES.order == "same_fakes"
+    assert flops(lowered_step(FACES).compile()) == pytest.approx(3 * F_G + 8 * F_D, rel=0.05)
+
+
 SLOW = {("digits", None), ("mnist", None), ("mnist-small", None)}  # what the scan leaves to find
 
 

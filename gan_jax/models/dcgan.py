@@ -13,6 +13,7 @@ from flax.linen.initializers import normal
 
 from gan_jax.errors import UserError
 from gan_jax.nn.conv import Conv, ConvTranspose
+from gan_jax.nn.norm import BatchNorm
 
 
 class DenseGenerator(nn.Module):
@@ -34,7 +35,7 @@ class DenseGenerator(nn.Module):
                     f"DenseGenerator has no {name} {value}: give a multiple of 4, such as {value // 4 * 4 + 4}."
                 )
         side, glorot = self.size // 4, nn.initializers.glorot_uniform()
-        norm = lambda h: nn.leaky_relu(nn.BatchNorm(not train, momentum=0.99, epsilon=1e-3, dtype=self.dtype)(h), 0.3)
+        norm = lambda h: nn.leaky_relu(BatchNorm(not train, momentum=0.99, epsilon=1e-3, dtype=self.dtype)(h), 0.3)
         up = lambda features, stride: ConvTranspose(
             features, (5, 5), (stride, stride), "SAME", use_bias=False, dtype=self.dtype, kernel_init=glorot
         )
@@ -63,7 +64,7 @@ class DropoutDiscriminator(nn.Module):
 def _norm(train, dtype):
     """PyTorch's batch normalisation, with the scale drawn from N(1, .02)."""
     scale: Callable = lambda key, shape, dtype=jnp.float32: 1 + normal(0.02)(key, shape, dtype)
-    return nn.BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=scale)
+    return BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=scale)
 
 
 def _check_size(size):
