@@ -12,10 +12,13 @@ import gan_jax
 PACKAGE = Path(gan_jax.__file__).parent
 ALONE = {"errors"}
 MAY_IMPORT = {
-    **dict.fromkeys(["errors", "game", "losses", "penalties", "reparam", "priors", "papers", "viz", "writers"], set()),
+    **{
+        name: set()
+        for name in ["errors", "game", "losses", "penalties", "reparam", "priors", "papers", "viz", "writers"]
+    },
     **{folder: {folder} for folder in ("nn", "data", "metrics")},
     "models": {"models", "nn"},
-    **dict.fromkeys(["gan", "optimizers", "checkpoint"], {"game"}),
+    **{name: {"game"} for name in ("gan", "optimizers", "checkpoint")},
     "run": {"game", "checkpoint", "papers"},
     "train": {"game", "checkpoint", "run", "data"},
     "cost": {"game", "run"},

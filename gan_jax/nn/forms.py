@@ -4,15 +4,22 @@ A Form is the three partial derivatives of one trilinear function, ⟨y, C(x, w)
 x [b, *space, c], w [*kernel, c, f], y [b, *out, f]. C is the convolution, T and W its adjoints in x and in w.
 """
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+
+def add(parts: Iterable[Any]) -> Any:
+    """Their sum, without the 0 that `sum` begins with."""
+    return reduce(operator.add, parts)
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ def fold(v, g: Geometry):
         )  # an output's kernel covers r blocks of s inputs, the next output's one on
         x = pad_axis(x, at, 0, r * s - k)
         blocks = [lax.slice_in_dim(x, i * s, (i + 1) * s, axis=at) for i in range(r)]
-        x = sum(pad_axis(block, 1 + axis, i, r - 1 - i) for i, block in enumerate(blocks))
+        x = add(pad_axis(block, 1 + axis, i, r - 1 - i) for i, block in enumerate(blocks))
     interleaved = (i for axis in range(g.rank) for i in (1 + axis, 1 + g.rank + axis))
     sizes = [n * s for n, s in zip(x.shape[1:], g.strides, strict=False)]
     x = x.transpose(0, *interleaved, 1 + 2 * g.rank).reshape(-1, *sizes, c)

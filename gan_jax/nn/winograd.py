@@ -10,7 +10,7 @@ from math import isqrt
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax.nn.forms import Form, Geometry, Pair, fit, pad_axis, products
+from gan_jax.nn.forms import Form, Geometry, Pair, add, fit, pad_axis, products
 
 POINTS = 0, 1, -1, 2, -2, 1 / 2, -1 / 2
 
@@ -30,7 +30,7 @@ def combine(matrix, parts):
 
     def row(coefficients):
         kept = [(c, p) for c, p in zip(coefficients.tolist(), parts, strict=True) if c]
-        return sum(p if c == 1 else -p if c == -1 else c * p for c, p in kept)
+        return add(p if c == 1 else -p if c == -1 else c * p for c, p in kept)
 
     return [row(coefficients) for coefficients in matrix]
 
@@ -58,7 +58,7 @@ def of_input(g: Geometry, m, tiles, Bt) -> Pair:
     def overlap(parts, axis):
         """The adjoint of `windows`."""
         moved = [pad_axis(part, axis, i // m, extra - i // m) for i, part in enumerate(parts)]
-        return jnp.stack([sum(moved[i::m]) for i in range(m)], axis + 1)
+        return jnp.stack([add(moved[i::m]) for i in range(m)], axis + 1)
 
     def to_tiles(x):
         x = space_to_depth(fit(x, low, [b * m * s for b in blocks]), s).reshape(-1, height, m, width, m, depth)
