@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ class Run:
         return np.concatenate(chunks)[:n]
 
 
+@lru_cache(maxsize=16)  # one Game's samples are compiled once
 def sampler(game: Game, n: int = CHUNK, **options):
     """The compiled (state, key) -> n samples, with averaged weights where the game keeps them."""
     if game.sample is None:

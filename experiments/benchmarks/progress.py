@@ -24,12 +24,14 @@ def main(run: tyro.conf.Positional[Path], /, data: str, out: Path, notes: str = 
     """Measure every checkpoint of RUN, whose data lies at --data, and write the distances to --out."""
     about = describe(run)
     module, config = papers.configured(about["paper"], about["config"] | {"data": data})
+    game = module.game(config)
     flat = lambda images: images.reshape(len(images), -1).astype(np.float64)
     real = flat(module.data(config)["x"]) / 127.5 - 1
     order = np.random.default_rng(0).permutation(len(real))
     halves = real[order[: len(real) // 2]], real[order[len(real) // 2 :]]
     steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
-    distance = {t: kernel_distance(real, flat(load(run, step=t).sample(jax.random.key(0), SAMPLES))) for t in steps}
+    samples = lambda t: flat(load(run, game, t).sample(jax.random.key(0), SAMPLES))
+    distance = {t: kernel_distance(real, samples(t)) for t in steps}
     recipe, fallen = papers.preset(about["paper"])[1], distance[steps[-1]] / distance[steps[0]]
     record(
         out,
