@@ -1,0 +1,80 @@
+"""A score: a number, how sure it is, and the protocol that it was taken under."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gan_jax.errors import UserError
+
+DRAWS = 5  # the fewest that give an uncertainty
+
+
+@dataclass(frozen=True)
+class Score:
+    """Scores compare and subtract if their names and protocols are equal; else a UserError says what differs."""
+
+    name: str  # "Fréchet distance"
+    value: float
+    protocol: Mapping[str, Any]  # {"real": 50_000, "fake": 10_000, "k": 5, …}
+    uncertainty: float | None = None  # a standard error
+    source: str = ""  # of the uncertainty: "5 draws of samples"
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        spread = "" if self.uncertainty is None else f" ± {self.uncertainty:.2g} ({self.source})"
+        return f"{self.name} {self.value:.6g}{spread}; " + ", ".join(_entry(*pair) for pair in self.protocol.items())
+
+    def __sub__(self, other: "Score") -> float:
+        _comparable([self, other])
+        return self.value - other.value
+
+    def __lt__(self, other: "Score") -> bool:
+        return self - other < 0
+
+
+def over_draws(scores: Sequence[Score]) -> Score:
+    """The mean score of independent draws of samples, and its standard error s / √k.
+
+    UserError for fewer than 5, or when their protocols differ.
+    """
+    if len(scores) < DRAWS:
+        raise UserError(f"An uncertainty needs {DRAWS} independent draws of samples or more, not {len(scores)}.")
+    _comparable(scores)
+    values = np.array([score.value for score in scores])
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    return replace(scores[0], value=float(values.mean()), uncertainty=error, source=f"{len(values)} draws of samples")
+
+
+def over_halves(score: Callable[[np.ndarray], Score], n: int, times: int = 10, seed: int = 0) -> Score:
+    """The score of all n samples; its standard error is √E (A − B)² / 2 over random complementary halves of them.
+
+    That is unbiased for a mean, and no sample occurs twice as in a bootstrap, which would upset nearest neighbours.
+    `score` takes the rows to use [m].
+    """
+    rng = np.random.default_rng(seed)
+    gap = lambda rows: score(rows[: n // 2]).value - score(rows[n // 2 : 2 * (n // 2)]).value
+    gaps = np.array([gap(rng.permutation(n)) for _ in range(times)])
+    error = float(np.sqrt(np.mean(gaps**2)) / 2)
+    return replace(score(np.arange(n)), uncertainty=error, source=f"{times} pairs of half the samples")
+
+
+def _comparable(scores):
+    first = scores[0]
+    for other in scores[1:]:
+        if first.name != other.name:
+            raise UserError(f"A {first.name} cannot be compared with a {other.name}.")
+        names = list(dict.fromkeys([*first.protocol, *other.protocol]))
+        differ = [name for name in names if first.protocol.get(name) != other.protocol.get(name)]
+        if differ:
+            said = "; ".join(f"{name} {first.protocol.get(name)} and {other.protocol.get(name)}" for name in differ)
+            raise UserError(
+                f"These two values of the {first.name} have different protocols ({said}): take both by one."
+            )
+
+
+def _entry(name, value):
+    return f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}"
