@@ -109,13 +109,13 @@ def latest_step(directory: str | Path) -> int | None:
 
 
 def restore(
-    directory: str | Path, abstract_state: Tree, step: int | None = None, say: Callable[[str], Any] = print
+    directory: str | Path, like: Callable[[int], Tree], step: int | None = None, say: Callable[[str], Any] = print
 ) -> tuple[int, Tree, dict] | None:
     """(step, state, meta) of the newest sound checkpoint, or of `step`; None when there are none.
 
-    Each leaf lands where its `ShapeDtypeStruct` says, by default on the default device. A checkpoint that a
-    kill left unsealed is used if it can be read. A damaged one is passed over, and `say` is told.
-    UserError if all are damaged, or if the state is not of the shapes and types of `abstract_state`.
+    Each leaf lands where its `ShapeDtypeStruct` in like(step) says, by default on the default device. A checkpoint
+    that a kill left unsealed is used if it can be read. A damaged one is passed over, and `say` is told.
+    UserError if all are damaged, or if the state is not of the shapes and types of like(step).
     """
     directory = Path(directory).absolute()
     steps, damaged = sorted(_steps(directory), reverse=True), []
@@ -124,7 +124,7 @@ def restore(
     for s in steps if step is None else [step]:
         folder = directory / str(s)
         try:
-            state, meta = _read(folder, abstract_state)
+            state, meta = _read(folder, like(s))
         except _DamagedError as e:
             damaged.append(f"Checkpoint {folder} is damaged ({e})")
             continue

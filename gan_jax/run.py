@@ -85,8 +85,8 @@ def load(folder: str | Path, game: Game | Schedule | None = None, step: int | No
             )
         module, config = papers.configured(about["paper"], about["config"])
         game = module.game(config)
-    schedule, wanted = as_schedule(game), checkpoint.latest_step(folder / "checkpoints") if step is None else step
-    like = abstract_state(left_by(schedule, wanted or 0), about["batch"])
+    schedule = as_schedule(game)
+    like = lambda t: abstract_state(left_by(schedule, t), about["batch"])
     found = checkpoint.restore(folder / "checkpoints", like, step)
     if found is None:
         raise UserError(f"{folder} has no checkpoint yet: train it first.")

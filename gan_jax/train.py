@@ -69,9 +69,10 @@ def train(
     spec, found, saves = batch_spec(data, batch), None, None
     if folder:
         latest = checkpoint.latest_step(folder / "checkpoints") or 0
-        like = abstract_state(left_by(schedule, latest), spec)  # a game that cannot play leaves no folder behind
+        like = lambda t: abstract_state(left_by(schedule, t), spec)
+        state = like(latest)  # a game that cannot play leaves no folder behind
         if best:
-            _check_best(best, left_by(schedule, latest), like, spec)
+            _check_best(best, left_by(schedule, latest), state, spec)
         open_folder(folder, paper, {"batch": batch, "seed": seed} | (config or {}), content_hash(data), spec)
         found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
         saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)

@@ -121,6 +121,15 @@ def test_a_schedule_goes_on_before_at_and_after_its_change(tmp_path, dispatch):
         same(go(steps=20, run=run.folder), straight)
 
 
+def test_a_damaged_checkpoint_behind_a_change_gives_way_to_one_before_it(tmp_path):
+    go = partial(train, schedule, POINTS, checkpoint_every=8, log_every=4)
+    straight = go(steps=20, run=tmp_path / "straight")
+    run = go(steps=16, run=tmp_path / "damaged")
+    (run.folder / "checkpoints" / "16" / "state" / "_METADATA").write_text("{}")
+    assert gan_jax.load(run.folder, schedule).game is FIRST
+    same(go(steps=20, run=run.folder), straight)
+
+
 def test_a_schedule_whose_games_are_made_anew():
     with pytest.raises(UserError, match="makes a new Game at each call: make its Games beforehand"):
         train(lambda t: alone((move("G"),)), POINTS, steps=1)
