@@ -67,17 +67,17 @@ def train(
     if not 0 <= seed < 2**32:
         raise UserError(f"seed is {seed}: it must be from 0 to {2**32 - 1}, or it would be cut to that.")
     spec, found, saves = batch_spec(data, batch), None, None
+    latest = (checkpoint.latest_step(folder / "checkpoints") if folder else None) or 0
+    like = lambda t: abstract_state(left_by(schedule, t), spec)
+    state = like(latest) if latest else _born(schedule(0), seed, spec, start)  # what cannot play leaves no folder
+    if best:
+        _check_best(best, left_by(schedule, latest), state, spec)
     if folder:
-        latest = checkpoint.latest_step(folder / "checkpoints") or 0
-        like = lambda t: abstract_state(left_by(schedule, t), spec)
-        state = like(latest)  # a game that cannot play leaves no folder behind
-        if best:
-            _check_best(best, left_by(schedule, latest), state, spec)
         open_folder(folder, paper, {"batch": batch, "seed": seed} | (config or {}), content_hash(data), spec)
         found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
         saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
         cut_rows(folder, found[0] if found else 0)
-    t, state, meta = found or (0, _born(schedule(0), seed, spec, start), {})
+    t, state, meta = found or (0, state, {})
     periods = [log_every, checkpoint_every, *(every for every, _ in callbacks)]
     due = lambda every: t % every == 0 or t == steps
     bar = tqdm(total=steps, initial=t, disable=not progress, unit=" rounds", dynamic_ncols=True)
@@ -95,13 +95,14 @@ def train(
             began = time.perf_counter()
             waiting += [fn(current, t) for every, fn in callbacks if due(every)]
             log.mark += time.perf_counter() - began  # what a callback dispatches it first compiles
-            if saves and (due(checkpoint_every) or stop):
+            stopping = bool(stop)  # read once: a signal that comes after this waits for the next round's save
+            if saves and (due(checkpoint_every) or stopping):
                 _settle(waiting)
                 _check_finite(played, folder)
                 checkpoint.save(saves, t, state, {"seconds": time.perf_counter() - log.began, "metrics": log.last})
             elif saves:
                 checkpoint.seal(saves)
-            if stop:
+            if stopping:
                 break
         _settle(waiting)
     return Run(left_by(schedule, t), state, folder)

@@ -93,6 +93,7 @@ def test_going_on_by_epochs_and_from_another_run(trained, shell, tmp_path):
     start, born = load(trained[0]).state, load(tmp_path / "b").state
     jax.tree.map(np.testing.assert_array_equal, born.params, start.params)  # at this rate they stay as they began
     code, _, err = shell("mlp.py", "wide", "--from", trained[0], "--run", "c")
+    assert not (tmp_path / "c").exists()
     assert code == 2 and "error: The weights to start from do not fit network 'D'" in err
 
 

@@ -15,7 +15,7 @@ from flax import linen as nn
 from toy import GAME, POINTS, bits
 
 import gan_jax
-from gan_jax import data
+from gan_jax import checkpoint, data
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Player, Turn, carry, init, move, step
 from gan_jax.optimizers import adam
@@ -198,3 +198,11 @@ def test_a_signal_saves_first(tmp_path, environment, sent, code):
     assert stopped >= 10 and [path.name for path in (tmp_path / "checkpoints").iterdir()] == [str(stopped)]
     run = train(GAME, POINTS, steps=stopped + 5, checkpoint_every=1000, run=tmp_path)
     assert bits(run.state) == bits(train(GAME, POINTS, steps=stopped + 5).state)
+
+
+def test_a_signal_between_two_looks_at_it_still_saves(tmp_path, monkeypatch):
+    arriving = iter([signal.SIGTERM])
+    monkeypatch.setattr(checkpoint, "seal", lambda saves: [signal.raise_signal(s) for s in arriving])
+    with pytest.raises(SystemExit):
+        train(GAME, POINTS, steps=1000, run=tmp_path, checkpoint_every=1000)
+    assert checkpoint.latest_step(tmp_path / "checkpoints") == 2  # round 1 sealed, the one after it saved

@@ -91,5 +91,6 @@ def test_curves(tmp_path, n):
     with Image.open(tmp_path / "curves.png") as found:
         assert found.width >= 800 and found.height > 1000
         assert len(set(np.asarray(found.convert("RGB")).reshape(-1, 3)[::7].view("u1,u1,u1").ravel().tolist())) > 4
+    viz.curves([{"step": t, "lr/G": 0.0} for t in range(3)], tmp_path / "frozen.png")  # a logarithm would warn
     with pytest.raises(UserError, match="no metrics"):
         viz.curves([{"step": 0}], tmp_path / "none.png")
