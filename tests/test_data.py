@@ -249,7 +249,10 @@ def test_real_mnist():
 
 
 @real
-@pytest.mark.parametrize("split, part", [("test", "test"), ("train", "train[:5000]")])
+@pytest.mark.parametrize(
+    "split, part",
+    [("test", "test"), ("train", "train[:5000]"), pytest.param("train", "train", marks=pytest.mark.slow)],
+)
 def test_tfds_holds_the_idx_files_examples(split, part):
     rows = lambda data: [x.tobytes() + bytes([y]) for x, y in zip(data["x"], data["y"], strict=True)]
     theirs, ours = rows(load(f"tfds:mnist@{REAL / 'tfds'}", split=part)), rows(load(REAL / "mnist", split=split))

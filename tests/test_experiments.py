@@ -102,3 +102,24 @@ def test_the_signs_of_the_losses():
     assert after["D"]["D(x)"] > before["D(x)"] and after["D"]["D(G(z)) before"] < before["D(G(z)) before"]
     assert after["G"]["D(G(z)) after"] > before["D(G(z)) after"] and after["G"]["D(x)"] == before["D(x)"]
     assert after["D"]["loss/D"] < before["loss/D"] and after["G"]["loss/G"] < before["loss/G"]
+
+
+@pytest.mark.parametrize("networks, size", [("tensorflow", 8), pytest.param("pytorch", 64, marks=pytest.mark.slow)])
+def test_computing_in_bfloat16(networks, size):
+    """The weights, and what the optimisers keep, stay float32; the losses are float32's to bfloat16's 8 bits."""
+    module = papers.paper("dcgan")
+    config = dataclasses.replace(module.TINY, networks=networks, size=size, batch=8)
+    batch = {"x": jax.random.uniform(jax.random.key(1), (1, 8, size, size, 1), minval=-1.0)}
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        game = module.game(dataclasses.replace(config, dtype=dtype))
+        state = jax.jit(partial(init, game))(jax.random.key(0), batch)
+        program = jax.jit(partial(step, game)).lower(state, batch)
+        assert ("bf16" in program.as_text()) == (dtype == "bfloat16")
+        state, found[dtype] = program.compile()(state, batch)
+        kept = jax.tree.leaves((state.params, state.opt, state.ema, state.memory))
+        assert {str(x.dtype) for x in kept} <= {"float32", "int32"}
+    for name in ("loss/D", "loss/G", "D(x)"):
+        exact, rounded = found["float32"][name], found["bfloat16"][name]
+        assert rounded.dtype == jnp.float32 and rounded != exact
+        np.testing.assert_allclose(rounded, exact, rtol=0.03)
