@@ -45,4 +45,5 @@ def logistic_regression(x: np.ndarray, y: np.ndarray) -> Predict:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, y).predict
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x, y)
+    return lambda x: np.asarray(model.predict(x))

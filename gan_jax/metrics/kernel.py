@@ -25,11 +25,10 @@ def kernel_distance(x: Features, y: Features, subsets: Sequence[tuple[Rows, Rows
     protocol = {"real": len(x), "fake": len(y)}
     if subsets is None:
         return Score("kernel distance", _estimate(x, y), protocol)
-    subsets = [tuple(np.asarray(rows) for rows in rows_xy) for rows_xy in subsets]
-    sizes = {tuple(len(rows) for rows in rows_xy) for rows_xy in subsets}
+    sizes = {(len(rows_x), len(rows_y)) for rows_x, rows_y in subsets}
     if len(subsets) < 2 or len(sizes) != 1 or min(min(size) for size in sizes) < 2:
         raise UserError("Subsets must be two or more pairs (rows of x, rows of y), two rows or more, all of one size.")
-    values = np.array([_estimate(x[rows_x], y[rows_y]) for rows_x, rows_y in subsets])
+    values = np.array([_estimate(x[np.asarray(rows_x)], y[np.asarray(rows_y)]) for rows_x, rows_y in subsets])
     (size,) = sizes
     return Score(
         "kernel distance",
