@@ -46,7 +46,7 @@ class Judge:
         found = {
             "classes": int((shares >= SHARE).sum()),
             "top_probability": float(probability.max(1).mean()),
-            **prdc(self.reference, x, k=5),
+            **{name: score.value for name, score in prdc(self.reference, x, k=5).items()},
         }
         good = (
             self.trial["accuracy"] >= ACCURACY

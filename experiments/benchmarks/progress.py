@@ -31,7 +31,7 @@ def main(run: tyro.conf.Positional[Path], /, data: str, out: Path, notes: str = 
     real, others = real[order[:REAL]], real[order[REAL : 2 * REAL]]
     steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
     samples = lambda t: flat(load(run, game, t).sample(jax.random.key(0), SAMPLES))
-    distance = {t: kernel_distance(real, samples(t)) for t in steps}
+    distance = {t: kernel_distance(real, samples(t)).value for t in steps}
     recipe, fallen = papers.preset(about["paper"])[1], distance[steps[-1]] / distance[steps[0]]
     record(
         out,
@@ -43,7 +43,7 @@ def main(run: tyro.conf.Positional[Path], /, data: str, out: Path, notes: str = 
         verdict=f"not at paper scale; its distance is {fallen:.2f} of that at round {steps[0]}",
         seconds=mean_se([read_rows(run)[-1]["seconds"]]),
         by_round=distance,
-        floor=kernel_distance(real, others),
+        floor=kernel_distance(real, others).value,
         protocol=" ".join(__doc__.split("\n\n")[2].split()),
         notes=notes,
     )

@@ -1,0 +1,99 @@
+"""Scores of features: how long they take and how much memory, ours against the usual way.
+
+    python experiments/benchmarks/metrics.py --out experiments/results/metrics_cpu.json
+
+Precision, recall, density and coverage of two sets of normal float64 features against the prdc package, and moments of
+float32 features against NumPy in float64 (centred whole, then xᵀx). Each measurement is a process of its own, which
+first makes its features; all are made in turn, forwards and backwards, and each ratio is of medians.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import tyro
+
+from experiments.benchmarks.record import record
+from gan_jax import metrics
+
+
+def ours(x, y):
+    return {name: score.value for name, score in metrics.prdc(x, y, k=5).items()}
+
+
+def package(x, y):
+    from prdc import compute_prdc
+
+    return {name: float(value) for name, value in compute_prdc(x, y, nearest_k=5).items()}
+
+
+def streaming(x):
+    return {"trace": float(np.trace(metrics.moments(x).covariance))}
+
+
+def whole(x):
+    z = x.astype(np.float64)
+    z -= z.mean(0)
+    return {"trace": float(np.trace(z.T @ z / (len(z) - 1)))}
+
+
+JOBS = {"prdc, ours": ours, "prdc, package": package, "moments, ours": streaming, "moments, NumPy": whole}
+
+
+def job(name, n, d):
+    """Seconds, peak memory in GiB and what was found, of one job in this process."""
+    rng, of_pairs = np.random.default_rng(0), name.startswith("prdc")
+    sets = [rng.standard_normal((n, d)) for _ in range(2)] if of_pairs else [rng.standard_normal((n, d), np.float32)]
+    JOBS[name](*(x[:64] for x in sets))  # imports what it needs
+    began = time.perf_counter()
+    found = JOBS[name](*sets)
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "found": found}
+
+
+def apart(name, n, d):
+    code = f"import json\nfrom experiments.benchmarks.metrics import job\nprint(json.dumps(job({name!r}, {n}, {d})))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(
+    out: str = "experiments/results/metrics_cpu.json",
+    n: int = 10_000,
+    n_moments: int = 50_000,
+    d: int = 2048,
+    repeats: int = 3,
+    notes: str = "",
+) -> None:
+    """Measure, compare what was found, and write seconds, memory and ratios to --out."""
+    size = lambda name: n if name.startswith("prdc") else n_moments
+    runs = {name: [] for name in JOBS}
+    for i in range(repeats):
+        for name in list(JOBS)[:: 1 - 2 * (i % 2)]:
+            runs[name].append(apart(name, size(name), d))
+            print(f"{name:<16}{runs[name][-1]['seconds']:8.1f} s  {runs[name][-1]['GiB']:.2f} GiB", flush=True)
+    median = {name: float(np.median([run["seconds"] for run in rows])) for name, rows in runs.items()}
+    found = {name: rows[0]["found"] for name, rows in runs.items()}
+    differ = lambda a, b: max(abs(found[a][key] - found[b][key]) / abs(found[b][key]) for key in found[b])
+    pairs = {"prdc": ("prdc, ours", "prdc, package"), "moments": ("moments, ours", "moments, NumPy")}
+    ratios = {what: median[other] / median[mine] for what, (mine, other) in pairs.items()}
+    record(
+        out,
+        what=f"seconds, medians of {repeats}: prdc of {n:,} x {n:,}, moments of {n_moments:,}, d = {d:,}",
+        ratios=ratios,
+        seconds={name: [run["seconds"] for run in rows] for name, rows in runs.items()},
+        peak_gib={name: max(run["GiB"] for run in rows) for name, rows in runs.items()},
+        found=found,
+        relative_difference={what: differ(*pair) for what, pair in pairs.items()},
+        protocol=" ".join(__doc__.split("\n\n")[2].split()),
+        notes=notes,
+    )
+    for what, ratio in ratios.items():
+        print(f"{what:<16}{ratio:.2f}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,28 @@
+"""Two sets of features [n, d] to score, x of the real and y of the samples: on the host, and fit to be compared."""
+
+import jax
+import numpy as np
+from jaxtyping import Num
+
+from gan_jax.errors import UserError
+
+Features = Num[np.ndarray | jax.Array, "_ _"]
+
+
+def pair(x: Features, y: Features, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float32 if they are, else as float64. UserError for sets that cannot be scored."""
+    x, y = host(x), host(y)
+    if x.shape[1] != y.shape[1]:
+        raise UserError(f"Features to compare must be of one length, not {x.shape[1]} and {y.shape[1]}.")
+    if min(len(x), len(y)) < least:
+        raise UserError(f"This score needs {least} samples or more in each set; there are {len(x)} and {len(y)}.")
+    return x, y
+
+
+def host(x: Features) -> np.ndarray:
+    """One set as float32 if it is, else as float64. UserError if some are not finite."""
+    x = np.asarray(x)
+    x = x if x.dtype == np.float32 else x.astype(np.float64)
+    if not np.isfinite(x).all():
+        raise UserError("Some of the features to score are not finite: leave those samples out, or say how many.")
+    return x
