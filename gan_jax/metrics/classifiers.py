@@ -22,8 +22,8 @@ from tqdm import tqdm
 from gan_jax.errors import UserError
 
 Weights = Mapping[str, Any]
-Images = UInt8[np.ndarray, "n h w c"]
-Labels = Int[np.ndarray, "n"]
+Images = UInt8[np.ndarray | Array, "n h w c"]
+Labels = Int[np.ndarray | Array, "n"]
 
 SHIFT = 14  # the side of an image over how far it is moved: 2 pixels of 28
 ABOUT = ("data", "data_hash", "classes", "height", "width", "channels", "accuracy")
@@ -43,8 +43,9 @@ class Classifier(nn.Module):
         return features, nn.Dense(self.classes)(features)
 
 
-def to_float(images: UInt8[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    return images.astype(jnp.float32) / 127.5 - 1
+def to_float(images: Images) -> Float[Array, "n h w c"]:
+    """Bytes as [-1, 1]."""
+    return jnp.asarray(images, jnp.float32) / 127.5 - 1
 
 
 def fit(
@@ -58,14 +59,14 @@ def fit(
     seed: int = 0,
     progress: bool = False,
 ) -> Weights:
-    """The weights of a Classifier after `epochs` of Adam under a cosine, on images moved by up to 1 / SHIFT of their side.
+    """The weights of a Classifier after `epochs` of Adam whose rate falls as a cosine.
 
-    `flip` also mirrors every other image.
+    Its images are moved by up to 1 / SHIFT of their side, and with `flip` every other one is mirrored.
     """
     net, batch = Classifier(int(labels.max()) + 1), min(batch, len(images))
     steps = epochs * (len(images) // batch)
     adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
-    weights = net.init(jax.random.key(seed), to_float(images[:1]))
+    weights = jax.jit(net.init)(jax.random.key(seed), to_float(images[:1]))
 
     @jax.jit
     def step(weights, memory, x, y):
@@ -102,7 +103,7 @@ def _moved(rng, x, flip):
 
 def accuracy(weights: Weights, images: Images, labels: Labels) -> float:
     """The share of images whose likeliest class is theirs."""
-    net = Classifier(weights["params"]["Dense_1"]["bias"].size)
+    net: Any = Classifier(weights["params"]["Dense_1"]["bias"].size)
     right = jax.jit(lambda x, y: (net.apply(weights, to_float(x))[1].argmax(1) == y).sum())
     rows = [slice(start, start + 500) for start in range(0, len(images), 500)]
     return sum(int(right(images[part], labels[part])) for part in rows) / len(images)
@@ -114,7 +115,8 @@ def save(file: str | Path, weights: Weights, about: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
     with unfinished.open("wb") as handle:
-        np.savez(handle, about=json.dumps(dict(about)), **flatten_dict(weights, sep="/"))
+        arrays: dict[str, Any] = dict(flatten_dict(weights, sep="/"))
+        np.savez(handle, about=json.dumps(dict(about)), **arrays)
     unfinished.replace(path)
 
 

@@ -56,23 +56,30 @@ class RandomNetwork(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b 64"]:
         for width in (64, 128, 256):
-            x = nn.leaky_relu(nn.Conv(width, (4, 4), (2, 2), kernel_init=nn.initializers.he_normal())(x), 0.2)
-        return nn.Dense(64)(x.reshape(len(x), -1))
+            x = nn.leaky_relu(nn.Conv(width, (4, 4), (2, 2), use_bias=False)(x), 0.2)
+        return nn.Dense(64, use_bias=False)(x.reshape(len(x), -1))
 
 
 def random_network(seed: int = 0) -> Extractor:
-    """A convolutional network whose weights were drawn and never trained, on images resized to 32 x 32."""
-    net = RandomNetwork()
-    weights = net.init(jax.random.key(seed), jnp.zeros((1, 32, 32, 3)))
+    """A convolutional network whose weights were drawn (He et al. 2015) and never trained, on images of 32 x 32.
+
+    Blind to what ImageNet knows, as Naeem et al. 2020 want features where images are of another kind.
+    """
+    net: Any = RandomNetwork()
+    shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    rng = np.random.RandomState(seed)  # the one whose numbers NumPy promises for all versions
+    he = lambda leaf: np.float32(rng.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape))
     name = f"random network {seed}"
     network = lambda weights, images: (net.apply(weights, _fitted(images, pil_bicubic, 32) / 127.5 - 1), None)
+    weights = jax.tree.map(he, shapes)
     return Extractor(name, network, weights, "pil_bicubic 32", channels=3, title=f"{{}} ({name})")
 
 
 def classifier(file: str | Path) -> Extractor:
     """The classifier in that file: its last hidden layer, and its probabilities. UserError where it is none."""
     weights, about = classifiers.load(file)
-    net, data = classifiers.Classifier(about["classes"]), about["data"]
+    net: Any = classifiers.Classifier(about["classes"])
+    data = about["data"]
     name = f"classifier {data} {hashlib.sha256(Path(file).expanduser().read_bytes()).hexdigest()[:8]}"
     h, w, c = shape = (about["height"], about["width"], about["channels"])
 
@@ -92,13 +99,14 @@ def classifier(file: str | Path) -> Extractor:
 def inception(file: str | Path, resize: str = "tf1_bilinear", tap: str = "2048") -> Extractor:
     """FID's Inception-v3 with the weights in that file, and its probabilities from logits without their bias.
 
-    `tf1_bilinear` is the resize of the published FID, `pil_bicubic` that of clean-fid (Parmar et al. 2022). Salimans
-    et al. 2016 compute the inception score without the bias. UserError for another file, resize or tap.
+    `tf1_bilinear` is the resize of the published FID, `pil_bicubic` that of clean-fid (Parmar et al. 2022). The code
+    of Salimans et al. 2016 leaves the bias out of the inception score. UserError for another file, resize or tap.
     """
     for value, known in ((resize, RESIZES), (tap, inception_v3.TAPS)):
         if value not in known:
             raise UserError(f"The Inception network has no {value!r}: give one of {', '.join(known)}.")
-    net, side = inception_v3.InceptionV3(), inception_v3.SIZE
+    net: Any = inception_v3.InceptionV3()
+    side = inception_v3.SIZE
 
     def network(weights, images):
         taps = net.apply({"params": weights}, _fitted(images, RESIZES[resize], side))
@@ -126,13 +134,13 @@ def _fitted(images, matrix, side):
 
 def extract(
     extractor: Extractor,
-    images: UInt8[np.ndarray, "n h w c"] | Iterable[UInt8[np.ndarray, "m h w c"]],
+    images: np.ndarray | Array | Iterable[np.ndarray],
     *,
     batch: int = 100,
     sharding: jax.sharding.Sharding | None = None,
     progress: bool = False,
 ) -> Found:
-    """Features [n, d] and, where there are classes, probabilities [n, classes] of an array of images, or of parts.
+    """Features and, where there are classes, probabilities of images [n, h, w, c] uint8, in one array or in parts.
 
     Computed at highest precision, `batch` images at a time by one compiled program, each batch laid out by
     `sharding`. UserError where there are no images, they are not bytes, or differ in shape.
