@@ -1,0 +1,142 @@
+"""A small classifier of small images: its last hidden layer are features, its softmax are probabilities.
+
+It is a file, and a score on its features names that file: such scores are comparable among themselves alone.
+"""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float, Int, UInt8
+from tqdm import tqdm
+
+from gan_jax.errors import UserError
+
+Weights = Mapping[str, Any]
+Images = UInt8[np.ndarray | Array, "n h w c"]
+Labels = Int[np.ndarray | Array, "n"]
+
+SHIFT = 14  # the side of an image over how far it is moved: 2 pixels of 28
+ABOUT = ("data", "data_hash", "classes", "height", "width", "channels", "accuracy")
+
+
+class Classifier(nn.Module):
+    """x [b, h, w, c] in [-1, 1] -> (features [b, 128], logits [b, classes]): three strided convolutions, two dense."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> tuple[Array, Array]:
+        for width in (32, 64, 128):
+            x = nn.Conv(width, (4, 4), (2, 2), use_bias=False)(x)
+            x = nn.relu(nn.BatchNorm(not train, momentum=0.9)(x))
+        features = nn.relu(nn.Dense(128)(x.reshape(len(x), -1)))
+        return features, nn.Dense(self.classes)(features)
+
+
+def to_float(images: Images) -> Float[Array, "n h w c"]:
+    """Bytes as [-1, 1]."""
+    return jnp.asarray(images, jnp.float32) / 127.5 - 1
+
+
+def fit(
+    images: Images,
+    labels: Labels,
+    *,
+    epochs: int = 5,
+    flip: bool = False,
+    batch: int = 128,
+    rate: float = 2e-3,
+    seed: int = 0,
+    progress: bool = False,
+) -> Weights:
+    """The weights of a Classifier after `epochs` of Adam whose rate falls as a cosine.
+
+    Its images are moved by up to 1 / SHIFT of their side, and with `flip` every other one is mirrored.
+    """
+    net, batch = Classifier(int(labels.max()) + 1), min(batch, len(images))
+    steps = epochs * (len(images) // batch)
+    adam = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    weights = jax.jit(net.init)(jax.random.key(seed), to_float(images[:1]))
+
+    @jax.jit
+    def step(weights, memory, x, y):
+        def loss(params):
+            (_, logits), moved = net.apply(weights | {"params": params}, to_float(x), True, mutable="batch_stats")
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean(), moved
+
+        gradient, moved = jax.grad(loss, has_aux=True)(weights["params"])
+        update, memory = adam.update(gradient, memory)
+        return {"params": optax.apply_updates(weights["params"], update)} | moved, memory
+
+    memory, rng = adam.init(weights["params"]), np.random.default_rng(seed)
+    for _ in tqdm(range(epochs), disable=not progress, unit=" epochs"):
+        for rows in _batches(rng, len(images), batch):
+            weights, memory = step(weights, memory, _moved(rng, images[rows], flip), labels[rows])
+    return jax.tree.map(np.asarray, weights)
+
+
+def _batches(rng, n, batch) -> Iterator[np.ndarray]:
+    yield from rng.permutation(n)[: n // batch * batch].reshape(-1, batch)
+
+
+def _moved(rng, x, flip):
+    """Each image shifted a little, its edge repeated, and mirrored by the toss of a coin."""
+    b, h, w, _ = x.shape
+    far = min(h, w) // SHIFT
+    down, right = rng.integers(0, 2 * far + 1, (2, b, 1))
+    rows, columns = down + np.arange(h), right + np.arange(w)
+    mirrored = flip & rng.integers(0, 2, (b, 1)).astype(bool)
+    columns = np.where(mirrored, columns[:, ::-1], columns)
+    padded = np.pad(x, ((0, 0), (far, far), (far, far), (0, 0)), "edge")
+    return padded[np.arange(b)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def accuracy(weights: Weights, images: Images, labels: Labels) -> float:
+    """The share of images whose likeliest class is theirs."""
+    net: Any = Classifier(weights["params"]["Dense_1"]["bias"].size)
+    right = jax.jit(lambda x, y: (net.apply(weights, to_float(x))[1].argmax(1) == y).sum())
+    rows = [slice(start, start + 500) for start in range(0, len(images), 500)]
+    return sum(int(right(images[part], labels[part])) for part in rows) / len(images)
+
+
+def save(file: str | Path, weights: Weights, about: Mapping[str, Any]) -> None:
+    """Weights and what they are (the entries of ABOUT) in one .npz, which appears whole or not at all."""
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    with unfinished.open("wb") as handle:
+        arrays: dict[str, Any] = dict(flatten_dict(weights, sep="/"))
+        np.savez(handle, about=json.dumps(dict(about)), **arrays)
+    unfinished.replace(path)
+
+
+def load(file: str | Path) -> tuple[Weights, dict[str, Any]]:
+    """(weights, about) as they were saved. UserError where there is no file, or another one."""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UserError(f"'{path}' is not there: give the file of a trained classifier, .npz.")
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = dict(found)
+        about = json.loads(str(arrays.pop("about")))
+        weights = unflatten_dict(arrays, sep="/")
+        like = jax.eval_shape(Classifier(about["classes"]).init, jax.random.key(0), _example(about))
+        if jax.tree.map(jnp.shape, weights) != jax.tree.map(jnp.shape, like) or not set(ABOUT) <= set(about):
+            raise ValueError("other shapes")
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"'{path}' is no classifier, or a broken one: train it anew.") from error
+    return weights, about
+
+
+def _example(about):
+    return jnp.zeros((1, about["height"], about["width"], about["channels"]))
