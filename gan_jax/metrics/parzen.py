@@ -1,5 +1,7 @@
 """The Parzen-window log-likelihood: a historical anchor, kept to check the numbers of 2014 and for nothing else."""
 
+import math
+
 import numpy as np
 from jaxtyping import Array, Float, Num
 
@@ -15,11 +17,11 @@ Examples = Num[Array | np.ndarray, "_ ..."]
 def parzen_log_likelihood(
     samples: Examples, validation: Examples, test: Examples, sigmas: tuple[float, ...] = SIGMAS
 ) -> Score:
-    """E log p(x) over test x in nats, p the mean of Gaussians N(sample, σ²), σ chosen on validation x.
+    """E log p(x) over test x, in nats: p is the mean of Gaussians N(sample, σ²), σ chosen on validation x.
 
     Breuleux et al. 2011; Goodfellow et al. 2014, section 5, on x in [0, 1], with 10,000 samples and 1,000 validation x.
-    Misleading: Theis et al. 2016 show that a better model may get less, and centres of k-means more than
-    the truth. The standard error is over test x. UserError for sets of several widths, empty, or not finite.
+    Misleading: Theis et al. 2016 show that a better model may get less, and centres of k-means more than the
+    truth. The standard error is over test x. UserError for sets of several widths, empty, or not finite.
     """
     samples, validation, test = _rows(samples, validation, test)
     each = log_densities(samples, test, (parzen_bandwidth(samples, validation, sigmas),))[:, 0]
@@ -31,7 +33,8 @@ def parzen_log_likelihood(
 
 def parzen_bandwidth(samples: Examples, validation: Examples, sigmas: tuple[float, ...] = SIGMAS) -> float:
     """That of the σ under which the validation x are most likely."""
-    return sigmas[int(log_densities(*_rows(samples, validation), sigmas).mean(0).argmax())]
+    samples, validation = _rows(samples, validation)
+    return sigmas[int(log_densities(samples, validation, sigmas).mean(0).argmax())]
 
 
 def log_densities(
@@ -53,9 +56,9 @@ def log_densities(
 
 def _rows(*sets):
     """Each as float64 [n, d]."""
-    sets = [np.asarray(a, np.float64).reshape(len(a), -1) for a in sets]
+    shapes = [list(a.shape) for a in sets]
+    sets = [np.asarray(a, np.float64).reshape(len(a), math.prod(a.shape[1:])) for a in sets]
     if len({a.shape[1] for a in sets}) > 1 or not all(len(a) for a in sets):
-        shapes = ", ".join(str(list(a.shape)) for a in sets)
         raise UserError(f"Samples, validation and test x must be of one length, and some of each; these are {shapes}.")
     if not all(np.isfinite(a).all() for a in sets):
         raise UserError("Some of the samples or examples are not finite: leave them out, or say how many.")

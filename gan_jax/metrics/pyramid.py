@@ -8,10 +8,11 @@ from gan_jax.metrics.score import Score
 
 PATCH, PER_IMAGE = 7, 128  # pixels of a patch's side; patches of each image and level
 PROJECTIONS = 512
+FILTER = np.float32([1, 4, 6, 4, 1]) / np.float32(16)
 LEAST = 16  # pixels: the side of the coarsest level
 BLOCK = 256  # images
 
-Images = Num[Array | np.ndarray, "_ h w c"]
+Images = Num[Array | np.ndarray, "_ _ _ _"]  # [n, h, w, c]
 
 
 def sliced_wasserstein(real: Images, fake: Images, seed: int = 0) -> dict[str, Score]:
@@ -26,13 +27,13 @@ def sliced_wasserstein(real: Images, fake: Images, seed: int = 0) -> dict[str, S
             f"Sliced Wasserstein compares as many fakes as real images, of one shape; these are {list(real.shape)} and "
             f"{list(fake.shape)}."
         )
-    levels = _levels(*real.shape[1:3])
-    rng = np.random.default_rng(seed)
-    patches = [_patches(images, len(levels), rng) for images in (real, fake)]
-    values = [1e3 * sliced_distance(x, y, seed=seed) for x, y in zip(*patches, strict=True)]
+    sizes, rng = _sizes(*real.shape[1:3]), np.random.default_rng(seed)
+    patches = [_patches(images, sizes, rng) for images in (real, fake)]
+    names = [f"{h}" if h == w else f"{h} x {w}" for h, w in sizes]
+    values = {name: 1e3 * sliced_distance(x, y, seed=seed) for name, x, y in zip(names, *patches, strict=True)}
+    values["mean"] = float(np.mean(list(values.values())))
     protocol = {"real": len(real), "fake": len(fake), "patches": PER_IMAGE, "projections": PROJECTIONS}
-    named = {**dict(zip(levels, values, strict=True)), "mean": float(np.mean(values))}
-    return {level: Score(f"sliced Wasserstein ×10³ ({level})", value, protocol) for level, value in named.items()}
+    return {name: Score(f"sliced Wasserstein ×10³ ({name})", value, protocol) for name, value in values.items()}
 
 
 def sliced_distance(
@@ -51,7 +52,7 @@ def sliced_distance(
 def pyramid(images: Num[np.ndarray, "n h w c"], levels: int) -> list[Float[np.ndarray, "n _ _ c"]]:
     """The Laplacian pyramid, finest first: what each level has over the next one enlarged, and the coarsest itself.
 
-    Burt and Adelson 1983, with the filter (1, 4, 6, 4, 1) / 16 and borders mirrored without their own pixel.
+    Burt and Adelson 1983, with the filter (1, 4, 6, 4, 1) / 16, and borders mirrored without their own pixel.
     """
     result, x = [], images.astype(np.float32)
     for _ in range(levels - 1):
@@ -66,32 +67,30 @@ def pyramid(images: Num[np.ndarray, "n h w c"], levels: int) -> list[Float[np.nd
 def _blur(x):
     for axis in (1, 2):
         border = [(2, 2) if a == axis else (0, 0) for a in range(4)]
-        padded = np.moveaxis(np.pad(x, border, mode="reflect"), axis, 0)
-        side = x.shape[axis]
-        x = np.moveaxis(sum(np.float32(k / 16) * padded[i : i + side] for i, k in enumerate((1, 4, 6, 4, 1))), 0, axis)
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, border, mode="reflect"), 5, axis)
+        x = np.einsum("nhwck,k->nhwc", windows, FILTER)
     return x
 
 
-def _levels(h, w):
-    """The sizes of the levels, as they are called: ["32", "16"], or ["32 x 48", …]."""
+def _sizes(h, w):
+    """Of the levels."""
     if min(h, w) < LEAST:
         raise UserError(f"Sliced Wasserstein needs images of {LEAST} x {LEAST} pixels or more; these have {h} x {w}.")
-    sizes = [(h, w)]
-    while not (h % 2 or w % 2) and min(h, w) >= 2 * LEAST:
-        h, w = h // 2, w // 2
-        sizes.append((h, w))
-    return [f"{h}" if h == w else f"{h} x {w}" for h, w in sizes]
+    smaller = [] if h % 2 or w % 2 or min(h, w) < 2 * LEAST else _sizes(h // 2, w // 2)
+    return [(h, w), *smaller]
 
 
-def _patches(images, levels, rng):
-    """For each level [n · PER_IMAGE, PATCH · PATCH · c]."""
-    found = [[] for _ in range(levels)]
+def _patches(images, sizes, rng):
+    """For each level [n · PER_IMAGE, c · PATCH · PATCH]."""
+    shape = (len(images), PER_IMAGE)
+    corners = [[rng.integers(side - PATCH + 1, size=shape) for side in size] for size in sizes]
+    found = [[] for _ in sizes]
     for start in range(0, len(images), BLOCK):
-        for level, x in zip(found, pyramid(np.asarray(images[start : start + BLOCK]), levels), strict=True):
+        rows = slice(start, start + BLOCK)
+        levels = pyramid(np.asarray(images[rows]), len(sizes))
+        for level, x, (top, left) in zip(found, levels, corners, strict=True):
             views = np.lib.stride_tricks.sliding_window_view(x, (PATCH, PATCH), axis=(1, 2))  # [n, h', w', c, 7, 7]
-            n, h, w = views.shape[:3]
-            draw = lambda high, n=n: rng.integers(high, size=(n, PER_IMAGE))
-            level.append(views[np.arange(n)[:, None], draw(h), draw(w)].reshape(-1, *views.shape[3:]))
+            level.append(views[np.arange(len(x))[:, None], top[rows], left[rows]].reshape(-1, *views.shape[3:]))
     return [_normalised(np.concatenate(level)) for level in found]
 
 

@@ -13,6 +13,7 @@ from gan_jax.metrics.score import Score
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # from the finest scale to the coarsest
 WINDOW, WIDTH = 11, 1.5  # pixels: the Gaussian's side and standard deviation
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+GREY = 127.5
 BATCH = 256  # pairs
 
 Images = Num[Array | np.ndarray, "_ _ _ _"]  # [n, h, w, c]
@@ -77,9 +78,11 @@ def _terms(a, b):
     """l and c·s of Wang et al. 2003, eq. 1 to 3, at each place of the window [n, h', w', c]."""
     columns, rows = _window(a.shape[1]), _window(a.shape[2])
     blur = lambda x: jnp.einsum("ih,nhwc,jw->nijc", columns, x, rows, precision="highest")
+    a, b = a - GREY, b - GREY  # what follows is a difference of squares: in float32 the less of them the better
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(jnp.square(a)) - jnp.square(mean_a), blur(jnp.square(b)) - jnp.square(mean_b)
     covariance = blur(a * b) - mean_a * mean_b
+    mean_a, mean_b = mean_a + GREY, mean_b + GREY
     luminance = (2 * mean_a * mean_b + C1) / (jnp.square(mean_a) + jnp.square(mean_b) + C1)
     return luminance, (2 * covariance + C2) / (var_a + var_b + C2)
 
