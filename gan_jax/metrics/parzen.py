@@ -20,8 +20,9 @@ def parzen_log_likelihood(
     """E log p(x) over test x, in nats: p is the mean of Gaussians N(sample, σ²), σ chosen on validation x.
 
     Breuleux et al. 2011; Goodfellow et al. 2014, section 5, on x in [0, 1], with 10,000 samples and 1,000 validation x.
-    Misleading: Theis et al. 2016 show that a better model may get less, and centres of k-means more than the
-    truth. The standard error is over test x. UserError for sets of several widths, empty, or not finite.
+    Misleading: Theis et al. 2016 show that a better model may get less, and centres of k-means more than the truth.
+    10,000 training images of MNIST get 241 ± 2, that article's GAN got 225 ± 2. The standard error is over test x.
+    UserError for sets of several widths, empty, or not finite.
     """
     samples, validation, test = _rows(samples, validation, test)
     each = log_densities(samples, test, (parzen_bandwidth(samples, validation, sigmas),))[:, 0]

@@ -66,7 +66,8 @@ def perceptual_path_length(
     each = np.concatenate(batches)[:n].astype(np.float64)
     if not np.isfinite(each).all():
         raise UserError("Some of the distances along the path are not finite: G or the distance gives no number there.")
-    protocol = {"fake": n, "distance": distance.__name__, "interpolation": interpolation.__name__}
+    called = lambda f: getattr(f, "__name__", type(f).__name__)
+    protocol = {"fake": n, "distance": called(distance), "interpolation": called(interpolation)}
     value, error = _trimmed_mean(each)
     return Score(
         "perceptual path length",

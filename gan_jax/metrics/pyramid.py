@@ -8,7 +8,7 @@ from gan_jax.metrics.score import Score
 
 PATCH, PER_IMAGE = 7, 128  # pixels of a patch's side; patches of each image and level
 PROJECTIONS = 512
-FILTER = np.float32([1, 4, 6, 4, 1]) / np.float32(16)
+FILTER = np.array([1, 4, 6, 4, 1], np.float32) / 16
 LEAST = 16  # pixels: the side of the coarsest level
 BLOCK = 256  # images
 
@@ -45,8 +45,9 @@ def sliced_distance(
     """
     directions = np.random.default_rng(seed).normal(size=(projections, x.shape[1]))
     directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(x.dtype)
-    line = lambda a, theta: np.sort(a @ theta)
-    return float(np.mean([np.abs(line(x, theta) - line(y, theta)).mean(dtype=np.float64) for theta in directions]))
+    line = lambda a, some: np.sort(some @ a.T)  # [directions, n]
+    gap = lambda some: np.abs(line(x, some) - line(y, some)).mean(1, dtype=np.float64)
+    return float(np.concatenate([gap(directions[i : i + 16]) for i in range(0, projections, 16)]).mean())
 
 
 def pyramid(images: Num[np.ndarray, "n h w c"], levels: int) -> list[Float[np.ndarray, "n _ _ c"]]:

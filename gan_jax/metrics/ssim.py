@@ -1,7 +1,5 @@
 """Multi-scale structural similarity: how alike two images are, and so how little a class varies."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +17,7 @@ BATCH = 256  # pairs
 Images = Num[Array | np.ndarray, "_ _ _ _"]  # [n, h, w, c]
 
 
+@jax.jit
 def ms_ssim(a: Images, b: Images) -> Float[Array, " _"]:
     """The similarity of each pair of images, 0 … 255, from 0 to 1 (of equal ones).
 
@@ -26,17 +25,21 @@ def ms_ssim(a: Images, b: Images) -> Float[Array, " _"]:
     Gaussian of σ 1.5 that stays inside the image; terms below 0 count as 0. Where an image is smaller than the window,
     the window is the image and σ shrinks alike; a scale averages the channels; both as in the code of Karras et al.
     2018. Where a side cannot be halved evenly four times, there are fewer scales, and their weights keep their sum.
-    UserError for images of two shapes, or outside 0 … 255.
+    UserError for images of two shapes.
     """
-    for x in (a, b):
-        if x.shape != a.shape:
-            raise UserError(f"MS-SSIM compares images of one shape; {list(a.shape)} and {list(b.shape)} are two.")
-        if not (np.min(x) >= 0 and np.max(x) <= 255):
-            raise UserError(
-                "MS-SSIM takes images in 0 to 255; these are not: rescale them (127.5 (x + 1) from [-1, 1])."
-            )
-    pairs = lambda start: (jnp.asarray(x[start : start + BATCH], jnp.float32) for x in (a, b))
-    return jnp.concatenate([_ms_ssim(*pairs(start), scales(*a.shape[1:3])) for start in range(0, len(a), BATCH)])
+    if a.shape != b.shape:
+        raise UserError(f"MS-SSIM compares images of one shape; {list(a.shape)} and {list(b.shape)} are two.")
+    count = scales(*a.shape[1:3])
+    weights = np.array(WEIGHTS[:count]) * (sum(WEIGHTS) / sum(WEIGHTS[:count]))
+    a, b = jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)
+    result = jnp.ones(len(a))
+    for scale, weight in enumerate(weights):
+        if scale:
+            a, b = _halved(a), _halved(b)
+        luminance, structure = _terms(a, b)
+        term = structure if scale < count - 1 else luminance * structure
+        result *= jnp.maximum(term.mean((1, 2, 3)), 0) ** weight
+    return result
 
 
 def scales(h: int, w: int) -> int:
@@ -48,30 +51,21 @@ def ms_ssim_diversity(images: Images, pairs: int | None = None, seed: int = 0) -
     """The mean similarity of random pairs of one class's images, 0 … 255: the lower, the more they vary.
 
     Odena et al. 2017, section 4.2, with 100 pairs. No image is in two pairs (by default each is in one), so that the
-    pairs are independent and s / √pairs is the standard error. UserError where there are not enough images.
+    pairs are independent and s / √pairs is the standard error. UserError for too few images, or outside 0 … 255.
     """
     pairs = len(images) // 2 if pairs is None else pairs
     if pairs < 2 or 2 * pairs > len(images):
         raise UserError(f"{max(pairs, 2)} pairs need {2 * max(pairs, 2)} images or more; there are {len(images)}.")
-    rows = np.random.default_rng(seed).permutation(len(images))[: 2 * pairs]
-    similar = np.asarray(ms_ssim(images[rows[::2]], images[rows[1::2]]), np.float64)
+    images = np.asarray(images)
+    if not (images.min() >= 0 and images.max() <= 255):
+        raise UserError("MS-SSIM takes images in 0 to 255; these are not: from [-1, 1] they are 127.5 (x + 1).")
+    chosen = np.random.default_rng(seed).permutation(len(images))[: 2 * pairs].reshape(pairs, 2)
+    blocks = [chosen[i : i + BATCH] for i in range(0, pairs, BATCH)]
+    similar = np.concatenate([ms_ssim(images[rows[:, 0]], images[rows[:, 1]]) for rows in blocks]).astype(np.float64)
     h, w = images.shape[1:3]
     protocol = {"fake": len(images), "size": f"{h} x {w}", "pairs": pairs, "scales": scales(h, w)}
     error = float(similar.std(ddof=1) / np.sqrt(pairs))
     return Score("MS-SSIM", float(similar.mean()), protocol, error, f"{pairs:,} pairs with no image in common")
-
-
-@partial(jax.jit, static_argnums=2)
-def _ms_ssim(a, b, scales):
-    weights = np.array(WEIGHTS[:scales]) * (sum(WEIGHTS) / sum(WEIGHTS[:scales]))
-    result = 1.0
-    for scale, weight in enumerate(weights):
-        luminance, structure = _terms(a, b)
-        if scale == scales - 1:
-            structure = luminance * structure
-        result *= jnp.maximum(structure.mean((1, 2, 3)), 0) ** weight
-        a, b = (_halved(x) for x in (a, b)) if scale < scales - 1 else (a, b)
-    return result
 
 
 def _terms(a, b):
