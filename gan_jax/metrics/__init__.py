@@ -5,8 +5,14 @@ from gan_jax.metrics.extractors import Extractor, classifier, extract, inception
 from gan_jax.metrics.frechet import Moments, frechet_distance, intra_class_frechet_distance, merge, moments
 from gan_jax.metrics.inception import inception_score
 from gan_jax.metrics.kernel import kernel_distance, random_subsets
+from gan_jax.metrics.mixtures import modes_covered, perfect_modes
+from gan_jax.metrics.modes import kl_to_uniform, perfect_kl, perfect_stacked_modes, stacked_modes
 from gan_jax.metrics.neighbours import nearest_neighbour_error, nearest_neighbour_test, prdc
+from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
+from gan_jax.metrics.path_length import lerp, perceptual_path_length, slerp
+from gan_jax.metrics.pyramid import sliced_distance, sliced_wasserstein
 from gan_jax.metrics.score import Score, over_draws, over_halves
+from gan_jax.metrics.ssim import ms_ssim, ms_ssim_diversity
 
 __all__ = [
     "Extractor",
@@ -20,14 +26,29 @@ __all__ = [
     "inception_score",
     "intra_class_frechet_distance",
     "kernel_distance",
+    "kl_to_uniform",
+    "lerp",
     "merge",
+    "modes_covered",
     "moments",
+    "ms_ssim",
+    "ms_ssim_diversity",
     "nearest_neighbour_error",
     "nearest_neighbour_test",
     "over_draws",
     "over_halves",
+    "parzen_bandwidth",
+    "parzen_log_likelihood",
+    "perceptual_path_length",
+    "perfect_kl",
+    "perfect_modes",
+    "perfect_stacked_modes",
     "pixels",
     "prdc",
     "random_network",
     "random_subsets",
+    "slerp",
+    "sliced_distance",
+    "sliced_wasserstein",
+    "stacked_modes",
 ]

@@ -1,0 +1,85 @@
+"""Perceptual path length: how fast a generator's images change along a line through its latent space."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
+
+from gan_jax.errors import UserError
+from gan_jax.metrics.score import Score
+
+Latents = Float[Array, "n d"]
+TRIM = 1  # per cent of the distances left out at each end
+
+
+def lerp(a: Latents, b: Latents, t: Float[Array, "n 1"]) -> Latents:
+    """(1 − t) a + t b: for a space without a preferred length, such as W."""
+    return a + t * (b - a)
+
+
+def slerp(a: Latents, b: Latents, t: Float[Array, "n 1"]) -> Latents:
+    """From a to b along the great circle, at constant speed; the length goes linearly. For z of a normal prior.
+
+    The direction is that of Karras et al. 2019, whose mapping takes directions only.
+    """
+    size_a, size_b = (jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
+    a, b = a / size_a, b / size_b
+    cosine = (a * b).sum(-1, keepdims=True)
+    across = b - cosine * a
+    sine = jnp.linalg.norm(across, axis=-1, keepdims=True)
+    angle = t * jnp.arctan2(sine, cosine)
+    return lerp(size_a, size_b, t) * (jnp.cos(angle) * a + jnp.sin(angle) * across / sine)
+
+
+def perceptual_path_length(
+    key: Key[Array, ""],
+    generator: Callable[[Latents], Array],
+    prior: Callable[[Array, int], Latents],
+    distance: Callable[[Array, Array], Float[Array, " n"]],
+    n: int = 100_000,
+    *,
+    interpolation: Callable[[Latents, Latents, Float[Array, "n 1"]], Latents] = slerp,
+    span: float = 1.0,
+    epsilon: float = 1e-4,
+    batch: int = 100,
+) -> Score:
+    """E d(G(z(t)), G(z(t + ε))) / ε² between pairs of latents, t ~ U(0, span); `span=0` looks at the ends only.
+
+    d grows as a squared distance does, LPIPS in the paper; pixels in 0 … 255 there. Karras et al. 2019, eq. 2 for z
+    (slerp), eq. 3 for w (lerp: `prior` draws w, and G starts from it). The lowest and highest 1 % are left out, as in
+    its code; the standard error is that of a trimmed mean (Tukey and McLaughlin 1963). UserError for fewer than 200
+    pairs, or distances that are not finite.
+    """
+    if n < 200:
+        raise UserError(f"A path length needs 200 pairs of latents or more, to leave out 1 % at each end; not {n}.")
+
+    @jax.jit
+    def distances(key):
+        ends, where = jax.random.split(key)
+        start, end = jnp.split(prior(ends, 2 * batch), 2)
+        t = span * jax.random.uniform(where, (batch, 1))
+        return distance(*(generator(interpolation(start, end, t + step)) for step in (0, epsilon))) / epsilon**2
+
+    batches = [np.asarray(distances(jax.random.fold_in(key, i))) for i in range(-(-n // batch))]
+    each = np.concatenate(batches)[:n].astype(np.float64)
+    if not np.isfinite(each).all():
+        raise UserError("Some of the distances along the path are not finite: G or the distance gives no number there.")
+    called = lambda f: getattr(f, "__name__", type(f).__name__)
+    protocol = {"fake": n, "distance": called(distance), "interpolation": called(interpolation)}
+    value, error = _trimmed_mean(each)
+    return Score(
+        "perceptual path length",
+        value,
+        protocol | {"t": f"0 … {span:g}", "ε": epsilon},
+        error,
+        f"{n:,} pairs of latents",
+    )
+
+
+def _trimmed_mean(x):
+    low = np.percentile(x, TRIM, method="lower")
+    high = np.percentile(x, 100 - TRIM, method="higher")
+    error = x.clip(low, high).std(ddof=1) / ((1 - 2 * TRIM / 100) * np.sqrt(len(x)))
+    return float(x[(x >= low) & (x <= high)].mean()), float(error)
