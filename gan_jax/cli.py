@@ -1,12 +1,16 @@
-"""The command line: `python experiments/PAPER.py PRESET …`, and `python -m gan_jax list | cost | sample`."""
+"""The command line: `python experiments/PAPER.py PRESET …`, and `python -m gan_jax list | cost | sample | evaluate`."""
 
 import contextlib
 import dataclasses
+import datetime
+import functools
 import io
 import itertools
+import json
 import math
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,10 +21,12 @@ import tyro
 from tyro.conf import Positional
 
 from gan_jax import cost as costs
+from gan_jax import data as sources
+from gan_jax import evaluate as scoring
 from gan_jax import papers, viz, writers
 from gan_jax.data import batch_indices, check_enough, rounds
 from gan_jax.errors import UserError
-from gan_jax.run import as_schedule, load, read_rows, sampler
+from gan_jax.run import as_schedule, describe, load, read_rows, sampler
 from gan_jax.train import train
 
 
@@ -35,6 +41,10 @@ class Options:
     sample_every: int = 500
     checkpoint_every: int = 1000
     keep_every: int = 0  # checkpoints kept beside the last two; 0: none
+    score_every: int = 0  # rounds between scores of samples against the training images; 0: none
+    scores: str = ",".join(scoring.USUAL)  # what to score, as `python -m gan_jax evaluate --help` lists it
+    score_n: int = 1000  # samples to score
+    extractor: str = "pixels"  # or random, or a file of weights, as for `evaluate`
     best: str = ""  # a metric of the log whose best checkpoint is kept; the lower the better, "-NAME": the higher
     dispatch: int = 0  # rounds to a dispatch; 0: 1 on CPU, 10 on accelerators
     tensorboard: bool = False
@@ -65,6 +75,7 @@ def run_experiment(title: str, config: Any, options: Options = Options()) -> Non
     written = [writers.tensorboard(folder)] if options.tensorboard else []
     written += [writers.wandb(folder, title, fields)] if options.wandb else []
     first = batch_indices(config.seed, 0, len(data["x"]), min(64, len(data["x"])))[0]
+    scored = [_scored(data, config.data, options)] if options.score_every else []
     train(
         game,
         data,
@@ -78,7 +89,7 @@ def run_experiment(title: str, config: Any, options: Options = Options()) -> Non
         keep_every=options.keep_every or None,
         best=options.best or None,
         dispatch=options.dispatch or None,
-        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first]))],
+        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first])), *scored],
         writers=written,
         paper=title,
         config=fields,
@@ -103,20 +114,30 @@ def _pictures(folder, key, real):
     return draw
 
 
+def _scored(data, name, options):
+    """A callback that scores samples against the images that the run learns from."""
+    names = scoring.check(options.scores.split(","))
+    against = scoring.reference(data, f"{scoring.stem(name)} as trained on", scoring.extractor(options.extractor))
+    return options.score_every, *scoring.callback(against, names, options.score_n)
+
+
 def main() -> None:
     """`python -m gan_jax COMMAND …`."""
     with _one_line_errors():
-        commands = {"list": list_papers, "cost": cost, "sample": sample}
+        commands = {"list": list_papers, "cost": cost, "sample": sample, "evaluate": evaluate}
         words = sys.argv[1:]
         if not words or words[0] in ("-h", "--help"):
-            print(
-                "\n".join(["usage: python -m gan_jax COMMAND …", *(f"  {n:8}{f.__doc__}" for n, f in commands.items())])
-            )
+            first = lambda f: str(f.__doc__).splitlines()[0]
+            print("usage: python -m gan_jax COMMAND …", *(f"  {n:10}{first(f)}" for n, f in commands.items()), sep="\n")
             return
         if words[0] not in commands:
             hint = papers.nearest(words[0], commands)
             raise UserError(f"There is no command {words[0]!r}{hint}: there are {', '.join(commands)}.")
-        _tyro(commands[words[0]], words[1:], prog=f"python -m gan_jax {words[0]}")
+        command: Callable = commands[words[0]]
+        given = functools.wraps(command)(lambda *args, **kw: functools.partial(command, *args, **kw))
+        _tyro(
+            given, words[1:], prog=f"python -m gan_jax {words[0]}"
+        )()  # parsed first: what it then says is not held back
 
 
 def list_papers() -> None:
@@ -184,6 +205,67 @@ def _save_npz(path, samples):
 
 
 SAVE = {".png": lambda path, samples: viz.save_png(path, viz.grid(samples)), ".npz": _save_npz}
+
+
+def evaluate(
+    source: Positional[str],
+    /,
+    data: str = "",
+    split: str = "train",
+    scores: str = ",".join(scoring.USUAL),
+    extractor: str = "pixels",
+    resize: str = "",
+    n: int = 10_000,
+    real: int = 0,
+    draws: int = 5,
+    seed: int = 0,
+    step: int | None = None,
+    out: str = "",
+) -> None:
+    """Scores of a run, or of images in a folder, tar or .npz, against the real images of --data.
+
+    --scores      of frechet_distance, kernel_distance, prdc, inception_score, nearest_neighbour_test, intra_class,
+                  classification_accuracy, sliced_wasserstein, ms_ssim: several with commas
+    --extractor   pixels, random, a classifier's .npz, or the .pth of FID's Inception network
+    --resize      for Inception: tf1_bilinear, as the published FID, or pil_bicubic, as clean-fid
+    --n, --draws  samples of a run in a draw, and draws; of images, at most how many are taken (0: all)
+    --real        real images to compare with, taken at random (0: all)
+    --out         where a row is added; by default scores.jsonl in the run's folder
+    """
+    if min(n, real, draws) < 0:
+        raise UserError(f"--n {n}, --real {real} and --draws {draws} count something: they must be 0 or more.")
+    names = scoring.check(scores.split(","))
+    run = load(source, step=step) if (Path(source) / "config.json").exists() else None
+    about = describe(Path(source)) if run else {}
+    data = data or about.get("config", {}).get("data", "")
+    if not data:
+        raise UserError("There is nothing to compare with: name the real images by --data.")
+    side, _, channels = about["batch"]["x"][0][1:] if run else (None, None, None)
+    images = sources.load(data, split=split, size=side, channels=channels)
+    seen_by = scoring.extractor(extractor, resize)
+    against = scoring.reference(images, f"{scoring.stem(data)} {split}", seen_by, real, progress=True)
+    row = {"source": source, "date": datetime.date.today().isoformat()}
+    if run:
+        found = scoring.score_run(run, against, names, n=n, draws=draws, seed=seed)
+        row |= {"step": int(run.state.step), "seed": seed}
+    else:
+        samples = sources.load(source)
+        found = scoring.score_images(samples, against, names, n=n)
+        same = scoring.copied(against.real, scoring.to_bytes(samples["x"]))
+        if same > 0.01:
+            print(f"warning: {same:.0%} of these images are real ones, byte for byte.", file=sys.stderr)
+    print(*found.values(), sep="\n")
+    if out or run:
+        _add_row(Path(out or f"{source}/scores.jsonl"), row | {"scores": {k: vars(v) for k, v in found.items()}})
+
+
+def _add_row(path, row):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another --out.") from None
 
 
 def _parse(config: Any, options: Any, words: list[str], program: str, description: str | None) -> tuple:

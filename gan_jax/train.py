@@ -1,5 +1,6 @@
 """The loop: step, log, save, resume. It knows neither scores nor pictures: those come as callbacks."""
 
+import itertools
 import json
 import signal
 import threading
@@ -23,7 +24,8 @@ from gan_jax.errors import UserError
 from gan_jax.game import Game, State, carry, init, step
 from gan_jax.run import Run, Schedule, abstract_state, as_schedule, batch_spec, cut_rows, left_by, open_folder, zeros
 
-Callback = tuple[int, Callable[[Run, int], Callable[[], None] | None]]
+Observe = Callable[[Run, int], Callable[[], dict[str, float] | None] | None]
+Callback = tuple[int, Observe] | tuple[int, Observe, Sequence[str]]
 
 
 def train(
@@ -53,8 +55,10 @@ def train(
     start: the State of another training of the same networks, with whose weights and averages this one is born.
     best: the metric, lower being better, whose best checkpoint is kept beside the last two and each `keep_every`-th.
     dispatch: rounds to a dispatch, by default 1 on CPU and 10 on accelerators.
-    callbacks: (every, fn): fn(run, step) each so many rounds and at the end. It dispatches what it needs of run.state
-        and may return a function that waits for it, which is called once the next rounds are on their way.
+    callbacks: (every, fn) or (every, fn, names): fn(run, step) each so many rounds and at the end. It dispatches what
+        it needs of run.state and may return a function that waits for it, which is called once the next rounds are
+        on their way. Numbers {name: value} that this one returns get a row of metrics.jsonl, and `best` may be one
+        of the names.
     writers: called with each row of metrics.jsonl.
     paper, config: what config.json says of where the game comes from, and every number it was made with.
 
@@ -71,14 +75,15 @@ def train(
     like = lambda t: abstract_state(left_by(schedule, t), spec)
     state = like(latest) if latest else _born(schedule(0), seed, spec, start)  # what cannot play leaves no folder
     if best:
-        _check_best(best, left_by(schedule, latest), state, spec)
+        scores = [name for _, _, *names in callbacks for name in itertools.chain(*names)]
+        _check_best(best, left_by(schedule, latest), state, spec, scores)
     if folder:
         open_folder(folder, paper, {"batch": batch, "seed": seed} | (config or {}), content_hash(data), spec)
         found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
         saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
         cut_rows(folder, found[0] if found else 0)
     t, state, meta = found or (0, state, {})
-    periods = [log_every, checkpoint_every, *(every for every, _ in callbacks)]
+    periods = [log_every, checkpoint_every, *(every for every, *_ in callbacks)]
     due = lambda every: t % every == 0 or t == steps
     bar = tqdm(total=steps, initial=t, disable=not progress, unit=" rounds", dynamic_ncols=True)
     read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
@@ -93,13 +98,15 @@ def train(
             if due(log_every):
                 waiting.append(partial(log.row, played))
             began = time.perf_counter()
-            waiting += [fn(current, t) for every, fn in callbacks if due(every)]
+            owed = [fn(current, t) for every, fn, *_ in callbacks if due(every)]
+            waiting += [partial(log.found, t, finish) for finish in owed if finish]
             log.mark += time.perf_counter() - began  # what a callback dispatches it first compiles
             stopping = bool(stop)  # read once: a signal that comes after this waits for the next round's save
             if saves and (due(checkpoint_every) or stopping):
                 _settle(waiting)
                 _check_finite(played, folder)
-                checkpoint.save(saves, t, state, {"seconds": time.perf_counter() - log.began, "metrics": log.last})
+                seconds = time.perf_counter() - log.began
+                checkpoint.save(saves, t, state, {"seconds": seconds, "metrics": log.at(t)})
             elif saves:
                 checkpoint.seal(saves)
             if stopping:
@@ -183,15 +190,15 @@ def _continued(new, old, *fields):
 
 def _settle(waiting):
     """Do what is owed, in order."""
-    for task in filter(None, waiting):
+    for task in waiting:
         task()
     waiting.clear()
 
 
-def _check_best(best, game, state, spec):
-    """UserError for a metric that the game has not."""
+def _check_best(best, game, state, spec, scores):
+    """UserError for what is neither a metric of the game nor a callback's score."""
     batch = jax.eval_shape(lambda: zeros(game, spec))
-    names = sorted(jax.eval_shape(partial(step, game), state, batch)[1])
+    names = sorted([*jax.eval_shape(partial(step, game), state, batch)[1], *scores])
     if best.removeprefix("-") not in names:
         raise UserError(f"This game has no metric {best!r} to choose the best by: it has {', '.join(names)}.")
 
@@ -218,7 +225,7 @@ class _Log:
     read: int  # batches read up to the last row
     began: float  # when the run would have, had it never stopped
     mark: float  # the last row's time, put off by what was compiled since
-    last: dict[str, float] = field(default_factory=dict)
+    last: dict[str, Any] = field(default_factory=dict)
 
     def row(self, played: _Played) -> None:
         """Wait for the round's metrics, then write them."""
@@ -230,7 +237,20 @@ class _Log:
             "images_per_second": round(images / (now - self.mark), 1),
             "epoch": round(played.read * self.batch / self.n, 3),
         } | {name: float(m) for name, m in sorted(played.metrics.items()) if name != "finite"}
-        self.mark, self.read, self.last = now, played.read, row
+        self.mark, self.read = now, played.read
+        self._write(row)
+
+    def found(self, t: int, finish: Callable[[], dict[str, float] | None]) -> None:
+        """Do what a callback still owes, and write the numbers it finds."""
+        if numbers := finish():
+            self._write({"step": t, "seconds": round(time.perf_counter() - self.began, 3)} | numbers)
+
+    def at(self, t: int) -> dict[str, Any]:
+        """All that was written of round t."""
+        return self.last if self.last.get("step") == t else {}
+
+    def _write(self, row):
+        self.last = self.at(row["step"]) | row
         if not self.bar.disable:
             self.bar.write("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
         if self.folder:

@@ -17,6 +17,7 @@ from conftest import ROOT
 from PIL import Image
 
 from gan_jax import cli, cost, load, papers
+from gan_jax.metrics import Score
 from gan_jax.run import CHUNK, read_rows
 
 DCGAN = ROOT / "experiments" / "dcgan.py"
@@ -97,6 +98,33 @@ def test_going_on_by_epochs_and_from_another_run(trained, shell, tmp_path):
     assert code == 2 and "error: The weights to start from do not fit network 'D'" in err
 
 
+def test_evaluate_a_run_and_images(trained, shell, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    code, out, err = shell("gan_jax", "evaluate", trained[0], "--n", 60, "--real", 200)  # the data is the run's own
+    assert code == 0 and len(out.splitlines()) == 6 and out.startswith("Fréchet distance (pixels) ")
+    assert all("real 200, fake 60" in line and "(5 draws of samples)" in line for line in out.splitlines()), out
+    (row,) = [json.loads(line) for line in (trained[0] / "scores.jsonl").read_text().splitlines()]
+    assert row["step"] == 4 and row["scores"]["recall"]["protocol"]["reference"].startswith("digits train ")
+    assert str(Score(**row["scores"]["recall"])) in out
+    assert shell("gan_jax", "sample", trained[0], "--n", 60, "--out", "fakes.npz")[0] == 0
+    x = np.load(tmp_path / "fakes.npz")["samples"]
+    np.savez(tmp_path / "images.npz", x=x)
+    flags = ["--data", "digits", "--scores", "prdc", "--real", 200, "--out", "scores.jsonl"]
+    code, out, _ = shell("gan_jax", "evaluate", "images.npz", *flags)
+    assert code == 0 and "(10 pairs of half the samples)" in out and (tmp_path / "scores.jsonl").exists()
+    code, out, err = shell("gan_jax", "evaluate", "digits", *flags)
+    assert code == 0 and "warning: 11% of these images are real ones, byte for byte." in err
+
+
+def test_scores_along_a_run_by_flags(shell, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
+    flags = ["--score-every", 2, "--scores", "kernel_distance", "--score-n", 40, "--best", "score/kernel_distance"]
+    assert shell("mlp.py", "small", "--steps", 4, "--run", "a", *flags)[0] == 0
+    assert [row["step"] for row in read_rows(tmp_path / "a") if "score/kernel_distance" in row] == [2, 4]
+    code, _, err = shell("mlp.py", "small", "--run", "b", "--score-every", 2, "--scores", "prdx")
+    assert code == 2 and "There is no score 'prdx'" in err and not (tmp_path / "b").exists()
+
+
 def test_list(shell):
     code, out, _ = shell("gan_jax", "list")
     head, *rows = out.splitlines()
@@ -122,7 +150,13 @@ def test_help(shell):
     assert code == 0 and "arXiv:1411.1784" in out and "--width INT" in out and "of the hidden layers" in out
     assert "recipe options" in out and "run options" in out and "--from STR" in out and "--checkpoint-every" in out
     code, out, _ = shell("gan_jax")
-    assert code == 0 and [line.split()[0] for line in out.splitlines()] == ["usage:", "list", "cost", "sample"]
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == [
+        "usage:",
+        "list",
+        "cost",
+        "sample",
+        "evaluate",
+    ]
 
 
 def pictures(folder, spoilt=False):
@@ -164,7 +198,10 @@ WORDS = {
 
 
 COMMANDS = {
-    "lst": "There is no command 'lst' (did you mean 'list'?): there are list, cost, sample.",
+    "evaluate nowhere": "There is nothing to compare with: name the real images by --data.",
+    "evaluate nowhere --data digits": "'nowhere' is neither a path nor a built-in set",
+    "evaluate digits --data digits --n -1": "--n -1, --real 0 and --draws 5 count something: they must be 0 or more.",
+    "lst": "There is no command 'lst' (did you mean 'list'?): there are list, cost, sample, evaluate.",
     "cost dgan:digits": "There is no paper 'dgan': `python -m gan_jax list` shows them all.",
     "cost mlp:smal": "mlp has no preset 'smal' (did you mean 'small'?): it has small, wide.",
     "cost": "Missing from python -m gan_jax cost: STR title (required)",

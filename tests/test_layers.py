@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "run": {"game", "checkpoint", "papers"},
     "train": {"game", "checkpoint", "run", "data"},
     "cost": {"game", "run"},
+    "evaluate": {"data", "metrics", "papers", "run"},
     "cli": {path.stem for path in PACKAGE.iterdir()},
     "__init__": {"run", "train"},
     "__main__": {"cli"},

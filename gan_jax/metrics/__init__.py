@@ -3,7 +3,7 @@
 from gan_jax.metrics.classification import classification_accuracy_score
 from gan_jax.metrics.extractors import Extractor, classifier, extract, inception, pixels, random_network
 from gan_jax.metrics.frechet import Moments, frechet_distance, intra_class_frechet_distance, merge, moments
-from gan_jax.metrics.inception import inception_score
+from gan_jax.metrics.inception_score import inception_score
 from gan_jax.metrics.kernel import kernel_distance, random_subsets
 from gan_jax.metrics.mixtures import modes_covered, perfect_modes
 from gan_jax.metrics.modes import kl_to_uniform, perfect_kl, perfect_stacked_modes, stacked_modes

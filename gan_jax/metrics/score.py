@@ -49,17 +49,25 @@ def over_draws(scores: Sequence[Score]) -> Score:
     return replace(scores[0], value=float(values.mean()), uncertainty=error, source=f"{len(values)} draws of samples")
 
 
-def over_halves(score: Callable[[np.ndarray], Score], n: int, times: int = 10, seed: int = 0) -> Score:
-    """The score of all n samples; its standard error is √E (A − B)² / 2 over random complementary halves of them.
+def over_halves(
+    scores: Callable[[np.ndarray], Mapping[str, Score]], n: int, times: int = 10, seed: int = 0
+) -> dict[str, Score]:
+    """The scores of all n samples; a standard error is √E (A − B)² / 2 over random complementary halves of them.
 
     That is unbiased for a mean, and no sample occurs twice as in a bootstrap, which would upset nearest neighbours.
-    `score` takes the rows to use [m].
+    `scores` takes the rows to use [m]. UserError for fewer than 4 samples.
     """
-    rng = np.random.default_rng(seed)
-    gap = lambda rows: score(rows[: n // 2]).value - score(rows[n // 2 : 2 * (n // 2)]).value
-    gaps = np.array([gap(rng.permutation(n)) for _ in range(times)])
-    error = float(np.sqrt(np.mean(gaps**2)) / 2)
-    return replace(score(np.arange(n)), uncertainty=error, source=f"{times} pairs of half the samples")
+    if n < 4:
+        raise UserError(f"An uncertainty from halves needs 4 samples or more, not {n}.")
+    rng, half, gaps = np.random.default_rng(seed), n // 2, []
+    for _ in range(times):
+        rows = rng.permutation(n)
+        a, b = scores(rows[:half]), scores(rows[half : 2 * half])
+        gaps.append({name: a[name].value - b[name].value for name in a})
+    error = lambda name: float(np.sqrt(np.mean([gap[name] ** 2 for gap in gaps])) / 2)
+    source = f"{times} pairs of half the samples"
+    whole = scores(np.arange(n))
+    return {name: replace(score, uncertainty=error(name), source=source) for name, score in whole.items()}
 
 
 def _comparable(scores):
@@ -71,9 +79,7 @@ def _comparable(scores):
         differ = [name for name in names if first.protocol.get(name) != other.protocol.get(name)]
         if differ:
             said = "; ".join(f"{name} {first.protocol.get(name)} and {other.protocol.get(name)}" for name in differ)
-            raise UserError(
-                f"These two values of the {first.name} have different protocols ({said}): take both by one."
-            )
+            raise UserError(f"Two values of the {first.name} differ in protocol ({said}): take both by the same one.")
 
 
 def _entry(name, value):

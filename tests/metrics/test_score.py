@@ -43,9 +43,10 @@ def test_draws_give_a_standard_error():
 
 def test_halves_estimate_the_standard_error_of_a_mean_and_of_a_variance():
     x = np.random.default_rng(0).normal(size=2000)
-    mean = over_halves(lambda rows: Score("mean", float(x[rows].mean()), {}), len(x), times=400)
-    assert mean.value == pytest.approx(x.mean())
-    assert mean.uncertainty == pytest.approx(x.std(ddof=1) / np.sqrt(len(x)), rel=0.1)
-    variance = over_halves(lambda rows: Score("variance", float(x[rows].var()), {}), len(x), times=400)
-    assert variance.uncertainty == pytest.approx(np.sqrt(2 / len(x)), rel=0.15)
-    assert variance.source == "400 pairs of half the samples"
+    of = lambda rows: {"mean": Score("mean", float(x[rows].mean()), {}), "var": Score("var", float(x[rows].var()), {})}
+    found = over_halves(of, len(x), times=400)
+    assert found["mean"].value == pytest.approx(x.mean()) and found["var"].source == "400 pairs of half the samples"
+    assert found["mean"].uncertainty == pytest.approx(x.std(ddof=1) / np.sqrt(len(x)), rel=0.1)
+    assert found["var"].uncertainty == pytest.approx(np.sqrt(2 / len(x)), rel=0.15)
+    with pytest.raises(UserError, match="4 samples or more, not 3"):
+        over_halves(of, 3)
