@@ -4,6 +4,7 @@ The features of real images are kept in a file per (data, extractor), for they a
 in $GAN_JAX_CACHE, by default ~/.cache/gan_jax. It may be deleted at any time.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -238,7 +239,7 @@ def _cached(digest, extractor, make):
     key = hashlib.sha256(f"1 {digest} {extractor.name} {extractor.resize}".encode()).hexdigest()[:16]
     path = folder / f"features-{key}.npz"
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             return found["features"], found["probabilities"] if found["probabilities"].size else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         features, probabilities = make()
@@ -247,6 +248,7 @@ def _cached(digest, extractor, make):
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(draft, features=features, probabilities=np.zeros(0) if probabilities is None else probabilities)
         draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)  # without a cache it is slower, no more
+    except OSError:  # without a cache it is slower, no more
+        with contextlib.suppress(OSError):
+            draft.unlink()
     return features, probabilities
