@@ -88,6 +88,13 @@ def test_the_standard_error_is_that_of_the_trimmed_mean():
     assert means[0] == pytest.approx(row[4:-4].mean(), rel=1e-12)  # those at the two quantiles stay
 
 
+def test_products_keep_more_digits_than_the_step_has():
+    seen = []
+    generator = lambda z: seen.append(jax.config.jax_default_matmul_precision) or z
+    perceptual_path_length(KEY, generator, normal(4), squared, 200)
+    assert seen == ["highest"] * 2
+
+
 def test_it_is_a_function_of_its_key():
     run = lambda seed: perceptual_path_length(jax.random.key(seed), jnp.tanh, normal(4), squared, 250).value
     assert run(0) == run(0) != run(1)

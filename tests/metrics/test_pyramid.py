@@ -84,7 +84,10 @@ def test_the_score_is_its_definition():
     expected = by_hand(real, fake, 2, 5)
     np.testing.assert_allclose([scores["32"].value, scores["16"].value], expected, rtol=1e-4)
     assert scores["mean"].value == pytest.approx(np.mean(expected), rel=1e-4)
-    assert scores["32"].protocol == {"real": 10, "fake": 10, "patches": 128, "projections": 512}
+    assert scores["32"].protocol == {"real": 10, "fake": 10, "size": "32 x 32"} | {
+        "patches": 128,
+        "projections": 512,
+    }
     assert str(scores["16"]).startswith("sliced Wasserstein ×10³ (16) ")
 
 
@@ -132,3 +135,9 @@ def test_the_levels_go_down_to_16_pixels_evenly():
 def test_sets_that_do_not_compare_are_refused(real, fake, words):
     with pytest.raises(UserError, match=words):
         sliced_wasserstein(np.zeros(real, np.uint8), np.zeros(fake, np.uint8))
+
+
+def test_images_that_are_no_numbers_are_refused():
+    real = images(3, 16, 16, 1)
+    with pytest.raises(UserError, match="diverged"):
+        sliced_wasserstein(real, np.full(real.shape, np.nan))
