@@ -20,19 +20,23 @@ def sliced_wasserstein(real: Images, fake: Images, seed: int = 0) -> dict[str, S
 
     Levels halve the images as long as they do so evenly and 16 pixels remain. At each, 128 random patches of 7 x 7 of
     an image are made to have mean 0 and deviation 1 in each channel, each set by its own. Karras et al. 2018, section 5
-    and its code; with 16,384 images there. UserError for sets that are not of one shape, or smaller than 16 x 16.
+    and its code; with 16,384 images there. UserError for sets that are not of one shape, smaller than 16 x 16, or
+    not finite.
     """
     if real.shape != fake.shape or len(real) == 0:
         raise UserError(
             f"Sliced Wasserstein compares as many fakes as real images, of one shape; these are {list(real.shape)} and "
             f"{list(fake.shape)}."
         )
+    if not (np.isfinite(real).all() and np.isfinite(fake).all()):
+        raise UserError("Some of the images to score are not finite: the training has diverged.")
     sizes, rng = _sizes(*real.shape[1:3]), np.random.default_rng(seed)
     patches = [_patches(images, sizes, rng) for images in (real, fake)]
     names = [f"{h}" if h == w else f"{h} x {w}" for h, w in sizes]
     values = {name: 1e3 * sliced_distance(x, y, seed=seed) for name, x, y in zip(names, *patches, strict=True)}
     values["mean"] = float(np.mean(list(values.values())))
-    protocol = {"real": len(real), "fake": len(fake), "patches": PER_IMAGE, "projections": PROJECTIONS}
+    size = "{} x {}".format(*real.shape[1:3])
+    protocol = {"real": len(real), "fake": len(fake), "size": size, "patches": PER_IMAGE, "projections": PROJECTIONS}
     return {name: Score(f"sliced Wasserstein ×10³ ({name})", value, protocol) for name, value in values.items()}
 
 

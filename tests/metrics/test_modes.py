@@ -63,11 +63,11 @@ def test_the_anchors_of_stacked_mnist_are_those_of_a_simulation(n, kl, spread, m
     assert anchor["kl_to_uniform"].value == pytest.approx(kl, abs=6e-5)
     assert anchor["kl_to_uniform"].uncertainty == pytest.approx(spread, abs=6e-5)
     assert 1000 - anchor["modes"].value == pytest.approx(missing, abs=0.5)
-    drawn = [stacked_modes(triples(n, MNIST, seed)) for seed in range(60)]
+    drawn = [stacked_modes(triples(n, MNIST, seed)) for seed in range(40)]
     kls, modes = (np.array([s[name].value for s in drawn]) for name in ("kl_to_uniform", "modes"))
-    assert abs(kls.mean() - anchor["kl_to_uniform"].value) < 4 * kls.std() / np.sqrt(60)
-    assert kls.std() == pytest.approx(anchor["kl_to_uniform"].uncertainty, rel=0.4)  # 4 of its standard errors
-    assert abs(modes.mean() - anchor["modes"].value) <= 4 * anchor["modes"].uncertainty / np.sqrt(60)
+    assert abs(kls.mean() - anchor["kl_to_uniform"].value) < 4 * kls.std() / np.sqrt(40)
+    assert kls.std() == pytest.approx(anchor["kl_to_uniform"].uncertainty, rel=0.45)  # 4 of its standard errors
+    assert abs(modes.mean() - anchor["modes"].value) <= 4 * anchor["modes"].uncertainty / np.sqrt(40)
     assert modes.std() <= 1.4 * anchor["modes"].uncertainty + 1e-9
 
 

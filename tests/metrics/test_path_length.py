@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import chi2
+from scipy.stats.mstats import trimmed_stde
 
 from gan_jax.errors import UserError
 from gan_jax.metrics import lerp, perceptual_path_length, slerp
@@ -81,15 +82,22 @@ def test_slerp_turns_the_direction_and_keeps_the_length_of_a_normal():
 
 
 def test_the_standard_error_is_that_of_the_trimmed_mean():
-    x = np.random.default_rng(0).gamma(1.0, size=(2000, 500))
+    x = np.random.default_rng(0).gamma(1.0, size=(2000, 501))
     means, errors = np.array([_trimmed_mean(row) for row in x]).T
     assert errors.mean() == pytest.approx(means.std(), rel=0.05)
-    row = np.sort(x[0])
-    assert means[0] == pytest.approx(row[4:-4].mean(), rel=1e-12)  # those at the two quantiles stay
+    assert errors[0] == pytest.approx(trimmed_stde(x[0], (0.01, 0.01)), rel=1e-9)
+    assert means[0] == pytest.approx(np.sort(x[0])[5:-5].mean(), rel=1e-12)  # those at the two quantiles stay
+
+
+def test_products_keep_more_digits_than_the_step_has():
+    seen = []
+    generator = lambda z: seen.append(jax.config.jax_default_matmul_precision) or z
+    perceptual_path_length(KEY, generator, normal(4), squared, 200)
+    assert seen == ["highest"] * 2
 
 
 def test_it_is_a_function_of_its_key():
-    run = lambda seed: perceptual_path_length(jax.random.key(seed), jnp.tanh, normal(4), squared, 250).value
+    run = lambda seed: perceptual_path_length(jax.random.key(seed), jnp.tanh, normal(4), squared, 250, batch=250).value
     assert run(0) == run(0) != run(1)
 
 

@@ -84,7 +84,10 @@ def test_the_score_is_its_definition():
     expected = by_hand(real, fake, 2, 5)
     np.testing.assert_allclose([scores["32"].value, scores["16"].value], expected, rtol=1e-4)
     assert scores["mean"].value == pytest.approx(np.mean(expected), rel=1e-4)
-    assert scores["32"].protocol == {"real": 10, "fake": 10, "patches": 128, "projections": 512}
+    assert scores["32"].protocol == {"real": 10, "fake": 10, "size": "32 x 32"} | {
+        "patches": 128,
+        "projections": 512,
+    }
     assert str(scores["16"]).startswith("sliced Wasserstein ×10³ (16) ")
 
 
@@ -97,26 +100,26 @@ def test_blocks_of_images_are_one_whole(monkeypatch):
 
 
 def test_blurred_fakes_are_found_out_at_the_level_of_their_blur():
-    real, same = (images(60, 32, 32, 1, seed, blur=0.6) for seed in (0, 1))
+    real, same = (images(25, 32, 32, 1, seed, blur=0.6) for seed in (0, 1))
     floor = sliced_wasserstein(real, same)
     blurred = ndimage.gaussian_filter(same.astype(float), (0, 1, 1, 0)).astype(np.uint8)
     scores = sliced_wasserstein(real, blurred)
-    assert scores["32"].value > 3 * floor["32"].value and scores["32"].value > 1.5 * scores["16"].value
+    assert scores["32"].value > 2 * floor["32"].value and scores["32"].value > 1.5 * scores["16"].value
     assert sliced_wasserstein(real, real)["mean"].value < 2 * floor["mean"].value
 
 
 def test_brightness_and_contrast_of_a_whole_set_are_not_seen():
-    real, fake = images(20, 16, 16, 3), images(20, 16, 16, 3, seed=1)
+    real, fake = images(10, 16, 16, 3), images(10, 16, 16, 3, seed=1)
     shifted = 10 + 0.5 * fake.astype(np.float32)
     for level, score in sliced_wasserstein(real, fake).items():
         assert score.value == pytest.approx(sliced_wasserstein(real, shifted)[level].value, rel=1e-4)
 
 
 def test_constant_fakes_have_a_score():
-    real = images(20, 32, 32, 1)
+    real = images(10, 32, 32, 1)
     grey = sliced_wasserstein(real, np.full_like(real, 128))
     assert all(np.isfinite(score.value) for score in grey.values())
-    assert grey["mean"].value > 5 * sliced_wasserstein(real, images(20, 32, 32, 1, seed=1))["mean"].value
+    assert grey["mean"].value > 5 * sliced_wasserstein(real, images(10, 32, 32, 1, seed=1))["mean"].value
 
 
 def test_the_levels_go_down_to_16_pixels_evenly():
@@ -132,3 +135,9 @@ def test_the_levels_go_down_to_16_pixels_evenly():
 def test_sets_that_do_not_compare_are_refused(real, fake, words):
     with pytest.raises(UserError, match=words):
         sliced_wasserstein(np.zeros(real, np.uint8), np.zeros(fake, np.uint8))
+
+
+def test_images_that_are_no_numbers_are_refused():
+    real = images(3, 16, 16, 1)
+    with pytest.raises(UserError, match="diverged"):
+        sliced_wasserstein(real, np.full(real.shape, np.nan))
