@@ -126,7 +126,7 @@ def load(file: str | Path) -> tuple[Weights, dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"'{path}' is not there: give the file of a trained classifier, .npz.")
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as found:
             arrays = dict(found)
         about = json.loads(str(arrays.pop("about")))
         weights = unflatten_dict(arrays, sep="/")

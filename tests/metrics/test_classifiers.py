@@ -58,15 +58,16 @@ def test_its_features_tell_the_classes_apart(file):
     right = (probabilities.argmax(1) == y).mean()
     assert right == pytest.approx(classifiers.accuracy(classifiers.load(file)[0], x, y))
     assert probabilities.max(1).mean() == pytest.approx(right, abs=0.05)
-    assert LogisticRegression(max_iter=1000).fit(features[:200], y[:200]).score(features[200:], y[200:]) > 0.9
+    learnt, classes = split(True)
+    line = LogisticRegression(max_iter=1000).fit(extract(classifier(file), learnt)[0], classes)
+    assert line.score(features, y) > right - 0.03
 
 
+@pytest.mark.slow
 def test_the_same_seed_is_the_same_classifier():
     x, y = split(True)
-    fit = lambda seed: jax.tree.leaves(classifiers.fit(x[:128], y[:128], epochs=1, seed=seed))
-    for a, b, other in zip(fit(0), fit(0), fit(1), strict=True):
-        np.testing.assert_array_equal(a, b)
-        assert not np.array_equal(a, other)
+    fit = lambda: classifiers.fit(x[:128], y[:128], epochs=1, batch=64)
+    jax.tree.map(np.testing.assert_array_equal, fit(), fit())
 
 
 def test_images_move_by_two_pixels_of_28_and_mirror_if_asked():
@@ -157,21 +158,24 @@ def test_the_network_in_plain_numpy(trained):
     np.testing.assert_allclose(logits, features @ last["kernel"] + last["bias"], atol=1e-4)
 
 
-def test_the_command_trains_tries_and_records(tmp_path, capsys):
+def test_the_command_trains_tries_and_records(trained, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(classifiers, "fit", lambda x, y, **how: asked.append((x.shape, how)) or trained)
     for name, first in (("train", True), ("t10k", False)):
         x, y = split(first)
-        write_idx(tmp_path / f"{name}-images-idx3-ubyte", x[:256, :, :, 0])
-        write_idx(tmp_path / f"{name}-labels-idx1-ubyte", y[:256].astype(np.uint8))
+        write_idx(tmp_path / f"{name}-images-idx3-ubyte", x[:, :, :, 0])
+        write_idx(tmp_path / f"{name}-labels-idx1-ubyte", y.astype(np.uint8))
     out, results = tmp_path / "runs" / "digits.npz", tmp_path / "found.json"
     for name in ("digits", "again"):
-        command.main(name, str(tmp_path), out, epochs=1, results=results)
-    assert "right on" in capsys.readouterr().out
-    weights, about = classifiers.load(out)
-    x, y = split(False)
-    assert about["accuracy"] == classifiers.accuracy(weights, x[:256], y[:256]) and about["classes"] == 10
+        command.main(name, str(tmp_path), out, epochs=3, flip=True, results=results)
+    assert asked[0] == ((1400, 8, 8, 1), {"epochs": 3, "flip": True, "seed": 0, "progress": True})
+    right = classifiers.accuracy(trained, *split(False))
+    assert f"right on {right:.2%} of 397 test images" in capsys.readouterr().out
+    about = classifiers.load(out)[1]
+    assert about == ABOUT | {"data": "again", "accuracy": right, "data_hash": about["data_hash"]}
     found = json.loads(results.read_text())["classifiers"]
     assert list(found) == ["digits", "again"]
-    assert found["again"]["accuracy"] == about["accuracy"] and found["again"]["name"] == classifier(out).name
+    assert found["again"]["accuracy"] == right and found["again"]["name"] == classifier(out).name
 
 
 def test_the_command_wants_labels(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from torch_fidelity_alone import torch_fidelity
 
 from gan_jax.errors import UserError
-from gan_jax.metrics import inception_v3
+from gan_jax.metrics import extract, inception, inception_v3
 from gan_jax.metrics.resize import resize, tf1_bilinear
 
 
@@ -60,6 +60,20 @@ def test_every_tap_is_torch_fidelitys(reference, weights):
         assert ours[name].shape == (2, width)
         assert 0.05 < expected.std() < 100, name  # a dead or exploding layer would prove nothing
         np.testing.assert_allclose(ours[name], expected, rtol=1e-4, atol=1e-4 * expected.std(), err_msg=name)
+
+
+@pytest.mark.reference
+def test_the_extractor_is_torch_fidelitys_on_grey_images(reference, weights):
+    """Bytes of another size, grey repeated to three channels, and the probabilities of its inception score."""
+    import torch
+
+    network, file = reference
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 20, 1), np.uint8)
+    features, probabilities = extract(inception(file), images, batch=2)
+    grey = torch.tensor(images).permute(0, 3, 1, 2).repeat(1, 3, 1, 1)
+    theirs = dict(zip(inception_v3.TAPS, network(grey), strict=True))
+    np.testing.assert_allclose(features, theirs["2048"], rtol=1e-4, atol=1e-4 * theirs["2048"].std())
+    np.testing.assert_allclose(probabilities, theirs["logits_unbiased"].softmax(1), rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.reference
