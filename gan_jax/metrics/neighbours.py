@@ -24,7 +24,7 @@ def prdc(x: Features, y: Features, k: int = 5) -> dict[str, Score]:
     if k < 1:
         raise UserError(f"k is {k}, but the neighbour that sets a radius must be the first or a later one.")
     x, y = pair(x, y, k + 1)
-    radius_x, radius_y = (nearest(s, s, k)[0].max(1) for s in (x, y))
+    radius_x, radius_y = (nearest(s, None, k)[0].max(1) for s in (x, y))
     a, b = rounded(x, y)
     inside, covered, recalled = np.zeros(len(y), int), np.zeros(len(x), bool), np.zeros(len(x), bool)
     for rows in tiles(len(x)):
@@ -57,7 +57,7 @@ def nearest_neighbour_test(x: Features, y: Features) -> dict[str, Score]:
         raise UserError(f"The 1-NN test needs two sets of one size, not {len(x)} and {len(y)}: leave some out.")
     told = []
     for own, other in ((x, y), (y, x)):
-        inner, outer = nearest(own, own, 1)[0], nearest(own, other, 1)[0]
+        inner, outer = nearest(own, None, 1)[0], nearest(own, other, 1)[0]
         told.append(float(((inner < outer) + (inner == outer) / 2).mean()))
     values = {"accuracy": sum(told) / 2, "real": told[0], "fake": told[1]}
     protocol = {"real": len(x), "fake": len(y)}
