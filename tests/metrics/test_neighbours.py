@@ -175,9 +175,10 @@ def test_prdc_is_that_of_the_published_package(n, m, d, shift):
 
 @pytest.mark.reference
 @pytest.mark.parametrize("k", [3, 5])
-def test_precision_and_recall_are_torch_fidelitys(k):
-    torch = pytest.importorskip("torch")
-    theirs = pytest.importorskip("torch_fidelity.metric_prc").prc_features_to_metric
+def test_precision_and_recall_are_torch_fidelitys(torch_fidelity, k):
+    import torch
+
+    theirs = torch_fidelity("metric_prc").prc_features_to_metric
     x, y = draw(400, 24), 0.8 * draw(500, 24, 0.2, seed=1)
     found = theirs(torch.tensor(y), torch.tensor(x), prc_neighborhood=k, prc_batch_size=10000, verbose=False)
     ours = prdc(x, y, k)
