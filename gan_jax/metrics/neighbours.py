@@ -1,5 +1,7 @@
 """Scores by nearest neighbours of features [n, d]: every comparison as in float64, memory bounded by a tile."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 from jaxtyping import Num
@@ -24,7 +26,8 @@ def prdc(x: Features, y: Features, k: int = 5) -> dict[str, Score]:
     if k < 1:
         raise UserError(f"k is {k}, but the neighbour that sets a radius must be the first or a later one.")
     x, y = pair(x, y, k + 1)
-    radius_x, radius_y = (nearest(s, None, k)[0].max(1) for s in (x, y))
+    with ThreadPoolExecutor() as pool:  # one's matrix products beside the other's searches
+        radius_x, radius_y = pool.map(lambda s: nearest(s, None, k)[0].max(1), (x, y))
     a, b = rounded(x, y)
     inside, covered, recalled = np.zeros(len(y), int), np.zeros(len(x), bool), np.zeros(len(x), bool)
     for rows in tiles(len(x)):
