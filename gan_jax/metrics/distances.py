@@ -50,7 +50,8 @@ def _rounded(x, centre, scale):
 
 def lower(x: Rounded, y: Rounded, rows: slice, columns: slice) -> Tile:
     """low of the squared distances of those rows of x and those of y."""
-    low = (-2 * x.single[rows]) @ y.single[columns].T
+    low = x.single[rows] @ y.single[columns].T  # of a set with itself, NumPy computes one half and mirrors it
+    low *= -2
     low += x.near[rows, None]
     low += y.near[columns]
     return low
@@ -84,16 +85,16 @@ def exact(x: Rounded, y: Rounded, i: Int[np.ndarray, " k"], j: Int[np.ndarray, "
 
 
 def nearest(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], k: int
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"] | None, k: int
 ) -> tuple[Float64[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
     """Squared distances from each x to its k nearest y, and which those are; of some equally near, any.
 
-    If y is x, no row counts as its own neighbour.
+    Without y, the neighbours of each x among the others.
     """
-    own = y is x
-    a, b = 2 * rounded(x) if own else rounded(x, y)
+    own = y is None
+    a, b = 2 * rounded(x) if y is None else rounded(x, y)
     found, which = np.full((len(x), k), np.inf), np.full((len(x), k), -1)
-    down, right = tiles(len(x), k + 1), tiles(len(y), k + 1)
+    down, right = tiles(len(x), k + 1), tiles(len(b.x), k + 1)
     for shift in range(len(right)):  # of a symmetric matrix the diagonal tiles, then those right of them
         for rows, columns in zip(down, right[shift:], strict=False) if own else ((i, right[shift]) for i in down):
             low = lower(a, b, rows, columns)
@@ -110,8 +111,9 @@ def _improve(found, which, low, a, b, rows, columns):
     (n, _), k = low.shape, found.shape[1]
     best, names = found[rows], which[rows]
     if np.isinf(best).all():
-        names[:] = np.argpartition(low, k - 1, axis=1)[:, :k]
-        np.put_along_axis(low, names, np.inf, axis=1)
+        for nth in range(k):
+            names[:, nth] = low.argmin(1)
+            low[np.arange(n), names[:, nth]] = np.inf
         names += columns.start
         best[:] = exact(a, b, np.arange(rows.start, rows.stop).repeat(k), names.ravel()).reshape(n, k)
     i, j = _where(low < _single(best.max(1), a.scale)[:, None])

@@ -22,7 +22,7 @@ def pair(x: Features, y: Features, least: int = 1) -> tuple[np.ndarray, np.ndarr
 def host(x: Features) -> np.ndarray:
     """One set as float32 if it is, else as float64. UserError if some are not finite."""
     x = np.asarray(x)
-    x = x if x.dtype == np.float32 else x.astype(np.float64)
+    x = x if x.dtype == np.float32 else x.astype(np.float64, copy=False)
     if not np.isfinite(x).all():
         raise UserError("Some of the features to score are not finite: leave those samples out, or say how many.")
     return x

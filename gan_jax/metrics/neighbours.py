@@ -1,5 +1,7 @@
 """Scores by nearest neighbours of features [n, d]: every comparison as in float64, memory bounded by a tile."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 from jaxtyping import Num
@@ -24,7 +26,8 @@ def prdc(x: Features, y: Features, k: int = 5) -> dict[str, Score]:
     if k < 1:
         raise UserError(f"k is {k}, but the neighbour that sets a radius must be the first or a later one.")
     x, y = pair(x, y, k + 1)
-    radius_x, radius_y = (nearest(s, s, k)[0].max(1) for s in (x, y))
+    with ThreadPoolExecutor() as pool:  # one's matrix products beside the other's searches
+        radius_x, radius_y = pool.map(lambda s: nearest(s, None, k)[0].max(1), (x, y))
     a, b = rounded(x, y)
     inside, covered, recalled = np.zeros(len(y), int), np.zeros(len(x), bool), np.zeros(len(x), bool)
     for rows in tiles(len(x)):
@@ -57,7 +60,7 @@ def nearest_neighbour_test(x: Features, y: Features) -> dict[str, Score]:
         raise UserError(f"The 1-NN test needs two sets of one size, not {len(x)} and {len(y)}: leave some out.")
     told = []
     for own, other in ((x, y), (y, x)):
-        inner, outer = nearest(own, own, 1)[0], nearest(own, other, 1)[0]
+        inner, outer = nearest(own, None, 1)[0], nearest(own, other, 1)[0]
         told.append(float(((inner < outer) + (inner == outer) / 2).mean()))
     values = {"accuracy": sum(told) / 2, "real": told[0], "fake": told[1]}
     protocol = {"real": len(x), "fake": len(y)}

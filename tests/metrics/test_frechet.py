@@ -86,9 +86,10 @@ def test_equal_sets_and_order():
 
 
 @pytest.mark.reference
-def test_it_is_torch_fidelitys():
-    torch = pytest.importorskip("torch")
-    fid = pytest.importorskip("torch_fidelity.metric_fid")
+def test_it_is_torch_fidelitys(torch_fidelity):
+    import torch
+
+    fid = torch_fidelity("metric_fid")
     x, y = draw(300, 48), draw(400, 48, seed=1)
     stats = [fid.fid_features_to_statistics(torch.tensor(s)) for s in (x, y)]
     found = fid.fid_statistics_to_metric(*stats, False)["frechet_inception_distance"]

@@ -37,9 +37,10 @@ def test_one_split_has_no_uncertainty_and_no_order():
 
 
 @pytest.mark.reference
-def test_it_is_torch_fidelitys():
-    torch = pytest.importorskip("torch")
-    theirs = pytest.importorskip("torch_fidelity.metric_isc").isc_features_to_metric
+def test_it_is_torch_fidelitys(torch_fidelity):
+    import torch
+
+    theirs = torch_fidelity("metric_isc").isc_features_to_metric
     logits = 2 * np.random.default_rng(0).normal(size=(1003, 20))
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     found, ours = theirs(torch.tensor(logits), splits=10, shuffle=False), inception_score(p)

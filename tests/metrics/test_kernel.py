@@ -67,9 +67,10 @@ def test_subsets_give_their_mean_and_its_standard_error():
 
 
 @pytest.mark.reference
-def test_subsets_are_torch_fidelitys():
-    torch = pytest.importorskip("torch")
-    theirs = pytest.importorskip("torch_fidelity.metric_kid").kid_features_to_metric
+def test_subsets_are_torch_fidelitys(torch_fidelity):
+    import torch
+
+    theirs = torch_fidelity("metric_kid").kid_features_to_metric
     x, y = np.abs(draw(300, 40)), np.abs(draw(250, 40, shift=0.2, seed=1))
     found = theirs(torch.tensor(x), torch.tensor(y), kid_subsets=8, kid_subset_size=100, rng_seed=2020, verbose=False)
     rng = np.random.RandomState(2020)
