@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Float32, Float64, Int, UInt8
 
 from gan_jax import data as sources
 from gan_jax import metrics
@@ -45,6 +45,10 @@ class Seen:
     @cached_property
     def moments(self) -> Moments:
         return metrics.moments(self.features)
+
+    @cached_property
+    def radii(self) -> Float64[np.ndarray, " n"]:
+        return metrics.radii(self.features)
 
     def rows(self, rows) -> "Seen":
         some = lambda part: None if part is None else part[rows]
@@ -97,7 +101,7 @@ def _sliced_wasserstein(x, y):
 ON_FEATURES: dict[str, Scoring] = {
     "frechet_distance": lambda x, y: {"frechet_distance": metrics.frechet_distance(x.moments, y.moments)},
     "kernel_distance": _kernel_distance,
-    "prdc": lambda x, y: metrics.prdc(x.features, y.features),
+    "prdc": lambda x, y: metrics.prdc(x.features, y.features, radii_x=x.radii if len(x) > 5 else None),
     "inception_score": _inception_score,
     "nearest_neighbour_test": _nearest_neighbour_test,
     "intra_class": _with_classes("intra_class", metrics.intra_class_frechet_distance),

@@ -7,7 +7,7 @@ from gan_jax.metrics.inception_score import inception_score
 from gan_jax.metrics.kernel import kernel_distance, random_subsets
 from gan_jax.metrics.mixtures import modes_covered, perfect_modes
 from gan_jax.metrics.modes import kl_to_uniform, perfect_kl, perfect_stacked_modes, stacked_modes
-from gan_jax.metrics.neighbours import nearest_neighbour_error, nearest_neighbour_test, prdc
+from gan_jax.metrics.neighbours import nearest_neighbour_error, nearest_neighbour_test, prdc, radii
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
 from gan_jax.metrics.path_length import lerp, perceptual_path_length, slerp
 from gan_jax.metrics.pyramid import sliced_distance, sliced_wasserstein
@@ -45,6 +45,7 @@ __all__ = [
     "perfect_stacked_modes",
     "pixels",
     "prdc",
+    "radii",
     "random_network",
     "random_subsets",
     "slerp",

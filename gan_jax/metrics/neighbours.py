@@ -4,30 +4,36 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float64, Num
 
 from gan_jax.errors import UserError
 from gan_jax.metrics.distances import below, lower, nearest, rounded, tiles, upper
-from gan_jax.metrics.features import Features, pair
+from gan_jax.metrics.features import Features, host, pair
 from gan_jax.metrics.score import Score
 
 Labels = Num[np.ndarray | jax.Array, " _"]
 
 
-def prdc(x: Features, y: Features, k: int = 5) -> dict[str, Score]:
+def radii(x: Features, k: int = 5) -> Float64[np.ndarray, " n"]:
+    """R(x)², the squared distance from each x to its k-th neighbour in its own set."""
+    return nearest(host(x), None, k)[0].max(1)
+
+
+def prdc(x: Features, y: Features, k: int = 5, radii_x: Float64[np.ndarray, " n"] | None = None) -> dict[str, Score]:
     """Precision, recall, density and coverage, with R(x) the distance from x to its k-th neighbour in its own set:
 
     precision  P_y(∃ x: |y − x| < R(x))              recall    P_x(∃ y: |x − y| < R(y))
     density    E_y #{x: |y − x| < R(x)} / k          coverage  P_x(∃ y: |x − y| < R(x))
 
     Kynkäänniemi et al. 2019, eq. 1 and 2 (there with ≤); Naeem et al. 2020, section 3, and its authors' code (with <).
-    UserError unless both sets have more than k rows.
+    `radii_x` are radii(x, k), for whoever scores many y against one x. UserError unless both sets have more than k rows.
     """
     if k < 1:
         raise UserError(f"k is {k}, but the neighbour that sets a radius must be the first or a later one.")
     x, y = pair(x, y, k + 1)
     with ThreadPoolExecutor() as pool:  # one's matrix products beside the other's searches
-        radius_x, radius_y = pool.map(lambda s: nearest(s, None, k)[0].max(1), (x, y))
+        radius_y = pool.submit(radii, y, k)
+        radius_x, radius_y = radii(x, k) if radii_x is None else radii_x, radius_y.result()
     a, b = rounded(x, y)
     inside, covered, recalled = np.zeros(len(y), int), np.zeros(len(x), bool), np.zeros(len(x), bool)
     for rows in tiles(len(x)):

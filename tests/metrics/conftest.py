@@ -1,4 +1,3 @@
-import importlib
 import importlib.util
 import sys
 from unittest import mock

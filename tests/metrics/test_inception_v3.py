@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from torch_fidelity_alone import torch_fidelity
 
 from gan_jax.errors import UserError
 from gan_jax.metrics import extract, inception, inception_v3
@@ -15,7 +14,7 @@ from gan_jax.metrics.resize import resize, tf1_bilinear
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(torch_fidelity, tmp_path_factory):
     """(torch-fidelity's network, the file of its weights): each layer keeps its signal near 1."""
     torch = pytest.importorskip("torch")
     fidelity = torch_fidelity("feature_extractor_inceptionv3")

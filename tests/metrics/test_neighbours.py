@@ -237,3 +237,8 @@ def test_the_1nn_error_is_scikit_learns(block):
     assert found.value == pytest.approx(1 - right, abs=1e-12) and 0.1 < found.value < 0.5
     assert nearest_neighbour_error(x, y, x, y).value == 0
     assert str(found).endswith("train 300, test 200")
+
+
+def test_radii_made_beforehand_change_nothing():
+    x, y = (np.random.default_rng(seed).normal(size=(60, 3)).astype(np.float32) for seed in (0, 1))
+    assert prdc(x, y, 3, radii(x, 3)) == prdc(x, y, 3) != prdc(x, y, 3, radii(x, 5))
