@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from torch_fidelity_alone import torch_fidelity
 
 from gan_jax.metrics.resize import pil_bicubic, resize, tf1_bilinear
 
@@ -40,8 +39,9 @@ def test_bicubic_is_pillows_on_bytes_to_one_grey_level(shape, out):
 
 @pytest.mark.reference
 @pytest.mark.parametrize(("shape", "out"), SHAPES)
-def test_bilinear_is_torch_fidelitys(shape, out):
-    torch = pytest.importorskip("torch")
+def test_bilinear_is_torch_fidelitys(shape, out, torch_fidelity):
+    import torch
+
     x = noise(*shape)
     fidelity = torch_fidelity("interpolate_compat_tensorflow")
     planes = torch.tensor(x, dtype=torch.float32).permute(2, 0, 1)[None]
