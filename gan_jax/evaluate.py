@@ -22,7 +22,7 @@ from jaxtyping import Float32, Float64, Int, UInt8
 from gan_jax import data as sources
 from gan_jax import metrics
 from gan_jax.errors import UserError
-from gan_jax.metrics import Extractor, Moments, Score
+from gan_jax.metrics import Extractor, Moments, Score, extractors
 from gan_jax.metrics.score import DRAWS
 from gan_jax.papers import nearest
 from gan_jax.run import CHUNK, Run, sampler
@@ -214,9 +214,9 @@ def callback(against: Reference, names: Sequence[str], n: int, seed: int = 0) ->
 
 def extractor(word: str, resize: str = "") -> Extractor:
     """By its name, or by the kind of the file of its weights. UserError for neither, or a resize that it has not."""
-    known = {"pixels": metrics.pixels, "random": metrics.random_network}
-    inception = partial(metrics.inception, resize=resize) if resize else metrics.inception
-    files, kind = {".npz": metrics.classifier, ".pth": inception}, Path(word).suffix
+    known = {"pixels": extractors.pixels, "random": extractors.random_network}
+    inception = partial(extractors.inception, resize=resize) if resize else extractors.inception
+    files, kind = {".npz": extractors.classifier, ".pth": inception}, Path(word).suffix
     if resize and kind != ".pth":
         raise UserError(
             f"--resize {resize} is for the Inception network: leave it out, or give its .pth as --extractor."

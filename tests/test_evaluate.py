@@ -12,6 +12,7 @@ from gan_jax import evaluate, metrics
 from gan_jax.data import load
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Player, Turn, move
+from gan_jax.metrics import extractors
 from gan_jax.optimizers import adam
 from gan_jax.run import Run, read_rows
 from gan_jax.train import train
@@ -30,7 +31,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def against():
-    return evaluate.reference(PART, "digits train", metrics.pixels())
+    return evaluate.reference(PART, "digits train", extractors.pixels())
 
 
 def redraw(nets, key, n):
@@ -92,7 +93,7 @@ def test_images_are_scored_over_halves(against):
 
 
 def test_scores_against_other_references_refuse_to_be_compared(against):
-    there = evaluate.reference(OTHER, "digits train", metrics.pixels())
+    there = evaluate.reference(OTHER, "digits train", extractors.pixels())
     one, other = (evaluate.score_images(OTHER, to, ["frechet_distance"])["frechet_distance"] for to in (against, there))
     with pytest.raises(UserError, match=r"differ in protocol \(reference digits train"):
         print(one - other)
@@ -101,7 +102,7 @@ def test_scores_against_other_references_refuse_to_be_compared(against):
 def test_real_features_are_extracted_once(cache, monkeypatch, against):
     (file,) = cache.iterdir()
     monkeypatch.setattr(metrics, "extract", lambda *args, **kw: pytest.fail("extracted again"))
-    again = evaluate.reference(PART, "digits train", metrics.pixels())
+    again = evaluate.reference(PART, "digits train", extractors.pixels())
     np.testing.assert_array_equal(again.real.features, against.real.features)
     pixels = again.real.images.reshape(300, -1) / np.float32(127.5) - 1
     np.testing.assert_allclose(pixels, again.real.features, atol=2e-7)
@@ -110,10 +111,10 @@ def test_real_features_are_extracted_once(cache, monkeypatch, against):
         monkeypatch.undo()
         monkeypatch.setenv("GAN_JAX_CACHE", str(cache))
         np.testing.assert_array_equal(
-            evaluate.reference(PART, "digits train", metrics.pixels()).real.features, against.real.features
+            evaluate.reference(PART, "digits train", extractors.pixels()).real.features, against.real.features
         )
     monkeypatch.setenv("GAN_JAX_CACHE", "/dev/null/nowhere")
-    assert len(evaluate.reference(PART, "digits train", metrics.pixels(), 100).real) == 100
+    assert len(evaluate.reference(PART, "digits train", extractors.pixels(), 100).real) == 100
 
 
 def test_copies_are_found(against):

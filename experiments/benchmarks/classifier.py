@@ -15,7 +15,8 @@ import tyro
 from experiments.benchmarks.record import record
 from gan_jax import data as sources
 from gan_jax.errors import UserError
-from gan_jax.metrics import classifier, classifiers
+from gan_jax.metrics import classifiers
+from gan_jax.metrics.extractors import classifier
 
 
 def main(

@@ -1,7 +1,7 @@
 """Scores of features [n, d], images, points and labels, and what makes features of images."""
 
 from gan_jax.metrics.classification import classification_accuracy_score
-from gan_jax.metrics.extractors import Extractor, classifier, extract, inception, pixels, random_network
+from gan_jax.metrics.extractors import Extractor, extract
 from gan_jax.metrics.frechet import Moments, frechet_distance, intra_class_frechet_distance, merge, moments
 from gan_jax.metrics.inception_score import inception_score
 from gan_jax.metrics.kernel import kernel_distance, random_subsets
@@ -19,10 +19,8 @@ __all__ = [
     "Moments",
     "Score",
     "classification_accuracy_score",
-    "classifier",
     "extract",
     "frechet_distance",
-    "inception",
     "inception_score",
     "intra_class_frechet_distance",
     "kernel_distance",
@@ -43,10 +41,8 @@ __all__ = [
     "perfect_kl",
     "perfect_modes",
     "perfect_stacked_modes",
-    "pixels",
     "prdc",
     "radii",
-    "random_network",
     "random_subsets",
     "slerp",
     "sliced_distance",

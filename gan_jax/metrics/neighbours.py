@@ -26,7 +26,7 @@ def prdc(x: Features, y: Features, k: int = 5, radii_x: Float64[np.ndarray, " n"
     density    E_y #{x: |y − x| < R(x)} / k          coverage  P_x(∃ y: |x − y| < R(x))
 
     Kynkäänniemi et al. 2019, eq. 1 and 2 (there with ≤); Naeem et al. 2020, section 3, and its authors' code (with <).
-    `radii_x` are radii(x, k), for whoever scores many y against one x. UserError unless both sets have more than k rows.
+    `radii_x` are radii(x, k), where one x is scored against many y. UserError unless both sets have more than k rows.
     """
     if k < 1:
         raise UserError(f"k is {k}, but the neighbour that sets a radius must be the first or a later one.")

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from gan_jax.errors import UserError
-from gan_jax.metrics import extract, inception, inception_v3
+from gan_jax.metrics import inception_v3
+from gan_jax.metrics.extractors import extract, inception
 from gan_jax.metrics.resize import resize, tf1_bilinear
 
 
 @pytest.fixture(scope="module")
-def reference(torch_fidelity, tmp_path_factory):
+def reference(tmp_path_factory, torch_fidelity):
     """(torch-fidelity's network, the file of its weights): each layer keeps its signal near 1."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     fidelity = torch_fidelity("feature_extractor_inceptionv3")
     file = tmp_path_factory.mktemp("weights") / inception_v3.FILE
     with pytest.MonkeyPatch.context() as patch:

@@ -241,4 +241,5 @@ def test_the_1nn_error_is_scikit_learns(block):
 
 def test_radii_made_beforehand_change_nothing():
     x, y = (np.random.default_rng(seed).normal(size=(60, 3)).astype(np.float32) for seed in (0, 1))
-    assert prdc(x, y, 3, radii(x, 3)) == prdc(x, y, 3) != prdc(x, y, 3, radii(x, 5))
+    given = [metrics.prdc(x, y, 3, metrics.radii(x, k)) for k in (3, 5)]
+    assert given[0] == metrics.prdc(x, y, 3) != given[1]

@@ -39,7 +39,7 @@ def test_bicubic_is_pillows_on_bytes_to_one_grey_level(shape, out):
 
 @pytest.mark.reference
 @pytest.mark.parametrize(("shape", "out"), SHAPES)
-def test_bilinear_is_torch_fidelitys(torch_fidelity, shape, out):
+def test_bilinear_is_torch_fidelitys(shape, out, torch_fidelity):
     import torch
 
     x = noise(*shape)
