@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
-from jaxtyping import Num
 
 from gan_jax.errors import UserError
-from gan_jax.metrics.features import Features, pair
+from gan_jax.metrics.features import Features, Labels, labels, pair
 from gan_jax.metrics.score import Score
 
-Labels = Num[np.ndarray | jax.Array, " _"]
 Predict = Callable[[np.ndarray], Labels]
 
 
@@ -27,10 +24,7 @@ def classification_accuracy_score(
     figures are ResNet-50's on ImageNet. UserError if labels and rows do not pair up, or y has one class.
     """
     x, y = pair(x, y)
-    labels_x, labels_y = np.asarray(labels_x), np.asarray(labels_y)
-    for s, labels in ((x, labels_x), (y, labels_y)):
-        if len(s) != len(labels):
-            raise UserError(f"There are {len(s)} samples and {len(labels)} labels: give each sample one.")
+    labels_x, labels_y = labels(x, labels_x), labels(y, labels_y)
     if len(np.unique(labels_y)) < 2:
         raise UserError("The samples to learn from are all of one class: a classifier needs two or more.")
     fit = fit or logistic_regression

@@ -7,6 +7,7 @@ from jaxtyping import Num
 from gan_jax.errors import UserError
 
 Features = Num[np.ndarray | jax.Array, "_ _"]
+Labels = Num[np.ndarray | jax.Array, " _"]
 
 
 def pair(x: Features, y: Features, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -26,3 +27,10 @@ def host(x: Features) -> np.ndarray:
     if not np.isfinite(x).all():
         raise UserError("Some of the features to score are not finite: leave those samples out, or say how many.")
     return x
+
+
+def labels(x: Features, y: Labels) -> np.ndarray:
+    """y [n], one for each of x [n, d]. UserError if they do not pair up."""
+    if len(x) != len(y):
+        raise UserError(f"There are {len(x)} samples and {len(y)} labels: give each sample one.")
+    return np.asarray(y)

@@ -6,14 +6,13 @@ from functools import reduce
 
 import jax
 import numpy as np
-from jaxtyping import Float64, Num
+from jaxtyping import Float64
 
 from gan_jax.errors import UserError
-from gan_jax.metrics.features import Features, host, pair
+from gan_jax.metrics.features import Features, Labels, host, labels, pair
 from gan_jax.metrics.score import Score
 
 BLOCK = 4096  # rows
-Labels = Num[np.ndarray | jax.Array, " _"]
 
 
 @dataclass(frozen=True)
@@ -76,16 +75,13 @@ def intra_class_frechet_distance(x: Features, labels_x: Labels, y: Features, lab
     UserError if a class that x has lacks 2 samples in x or y, or if y has others.
     """
     x, y = pair(x, y, 2)
-    labels = [np.asarray(labels_x), np.asarray(labels_y)]
-    for s, its in zip((x, y), labels, strict=True):
-        if len(s) != len(its):
-            raise UserError(f"There are {len(s)} samples and {len(its)} labels: give each sample one.")
-    classes = np.union1d(*labels)
+    labels_x, labels_y = labels(x, labels_x), labels(y, labels_y)
+    classes = np.union1d(labels_x, labels_y)
     for c in classes:
-        real, fake = ((its == c).sum() for its in labels)
+        real, fake = (labels_x == c).sum(), (labels_y == c).sum()
         if min(real, fake) < 2:
             raise UserError(f"Class {c} has {real} real samples and {fake} fakes: it needs 2 or more of each.")
-    within = lambda c: frechet_distance(x[labels[0] == c], y[labels[1] == c]).value
+    within = lambda c: frechet_distance(x[labels_x == c], y[labels_y == c]).value
     protocol = {"real": len(x), "fake": len(y), "classes": len(classes)}
     return Score("intra-class Fréchet distance", float(np.mean([within(c) for c in classes])), protocol)
 

@@ -2,16 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import jax
 import numpy as np
-from jaxtyping import Float64, Num
+from jaxtyping import Float64
 
 from gan_jax.errors import UserError
 from gan_jax.metrics.distances import below, lower, nearest, rounded, tiles, upper
-from gan_jax.metrics.features import Features, host, pair
+from gan_jax.metrics.features import Features, Labels, host, labels, pair
 from gan_jax.metrics.score import Score
-
-Labels = Num[np.ndarray | jax.Array, " _"]
 
 
 def radii(x: Features, k: int = 5) -> Float64[np.ndarray, " n"]:
@@ -80,9 +77,6 @@ def nearest_neighbour_error(x_train: Features, y_train: Labels, x_test: Features
     UserError if labels and rows do not pair up.
     """
     x_train, x_test = pair(x_train, x_test)
-    labels = [np.asarray(y_train), np.asarray(y_test)]
-    for x, y in zip((x_train, x_test), labels, strict=True):
-        if len(x) != len(y):
-            raise UserError(f"There are {len(x)} samples and {len(y)} labels: give each sample one.")
-    guess = labels[0][nearest(x_test, x_train, 1)[1][:, 0]]
-    return Score("1-NN error", float((guess != labels[1]).mean()), {"train": len(x_train), "test": len(x_test)})
+    y_train, y_test = labels(x_train, y_train), labels(x_test, y_test)
+    guess = y_train[nearest(x_test, x_train, 1)[1][:, 0]]
+    return Score("1-NN error", float((guess != y_test).mean()), {"train": len(x_train), "test": len(x_test)})

@@ -230,13 +230,13 @@ def test_the_1nn_test_knows_chance_distance_copies_and_collapse():
 def test_the_1nn_error_is_scikit_learns(block):
     from sklearn.neighbors import KNeighborsClassifier
 
-    x, test, rng = draw(300, 4), draw(200, 4, seed=1), np.random.default_rng(0)
+    x, test, rng = draw(150, 4), draw(100, 4, seed=1), np.random.default_rng(0)
     y, y_test = (np.digitize(s[:, 0] + rng.normal(0, 0.3, len(s)), [-0.5, 0.5]) for s in (x, test))
     right = KNeighborsClassifier(1).fit(x, y).score(test, y_test)
     found = nearest_neighbour_error(x, y, test, y_test)
     assert found.value == pytest.approx(1 - right, abs=1e-12) and 0.1 < found.value < 0.5
     assert nearest_neighbour_error(x, y, x, y).value == 0
-    assert str(found).endswith("train 300, test 200")
+    assert str(found).endswith("train 150, test 100")
 
 
 def test_radii_made_beforehand_change_nothing():
