@@ -43,8 +43,10 @@ class Seen:
         return len(self.images)
 
     @cached_property
-    def moments(self) -> Moments:
-        return metrics.moments(self.features)
+    def gaussian(self) -> Moments | Float32[np.ndarray, "n d"]:
+        """What the Fréchet distance takes, and need not find twice."""
+        n, d = self.features.shape
+        return metrics.moments(self.features) if n > d else self.features
 
     @cached_property
     def radii(self) -> Float64[np.ndarray, " n"]:
@@ -99,7 +101,7 @@ def _sliced_wasserstein(x, y):
 
 
 ON_FEATURES: dict[str, Scoring] = {
-    "frechet_distance": lambda x, y: {"frechet_distance": metrics.frechet_distance(x.moments, y.moments)},
+    "frechet_distance": lambda x, y: {"frechet_distance": metrics.frechet_distance(x.gaussian, y.gaussian)},
     "kernel_distance": _kernel_distance,
     "prdc": lambda x, y: metrics.prdc(x.features, y.features, radii_x=x.radii if len(x) > 5 else None),
     "inception_score": _inception_score,

@@ -4,9 +4,9 @@
 
 Precision, recall, density and coverage of two sets of normal float32 features, as networks make them, against the prdc
 package, which computes in their type: its densities are then off by some 1e-5, and ours equal those that it finds in
-float64, which is timed too. Moments against NumPy in float64 (centred whole, then xᵀx). Each measurement is a process of its own, which
-first makes its features; all are made in turn, forwards and backwards, and each ratio is of medians. CPU time is that
-of all cores: what other programs take away from a measurement counts in its seconds alone.
+float64, which is timed too. Moments against NumPy in float64 (centred whole, then xᵀx). Each measurement is a process
+of its own, which first makes its features; all are made in turn, forwards and backwards, and each ratio is of medians.
+CPU time is that of all cores: what other programs take away from a measurement counts in its seconds alone.
 """
 
 import json

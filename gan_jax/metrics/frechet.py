@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import jax
 import numpy as np
@@ -27,6 +27,13 @@ class Moments:
     def covariance(self) -> Float64[np.ndarray, "d d"]:
         """With n − 1, as the distance has always been computed."""
         return self.scatter / (self.n - 1)
+
+    @cached_property
+    def root(self) -> Float64[np.ndarray, "d rank"]:
+        """A with A Aᵀ = covariance, by its eigenvectors."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
+        return vectors[:, kept] * np.sqrt(values[kept])
 
 
 def moments(blocks: Features | Iterable[Features]) -> Moments:
@@ -53,20 +60,19 @@ def merge(a: Moments, b: Moments) -> Moments:
 def frechet_distance(x: Features | Moments, y: Features | Moments) -> Score:
     """|μ_x − μ_y|² + tr (C_x + C_y − 2 √(C_x C_y)). Dowson & Landau 1982; Heusel et al. 2017, eq. 6.
 
-    tr √(C_x C_y) is the sum of the singular values of A_xᵀ A_y, where C = A Aᵀ by eigenvectors: no root of a
-    rounding error is taken, so it is right for covariances of any rank. The expected value falls with n, most
-    of all for n ≤ d. UserError unless both sets have 2 rows, of one length.
+    tr √(C_x C_y) is the sum of the singular values of A_xᵀ A_y, where C = A Aᵀ by eigenvectors, or, for n ≤ d, A are
+    the centred features themselves: no root of a rounding error is taken, so it is right for covariances of any
+    rank. The expected value falls with n, most of all for n ≤ d. UserError unless both sets have 2 rows, of one length.
     """
-    if not (isinstance(x, Moments) or isinstance(y, Moments)):
-        x, y = pair(x, y, 2)
-    x, y = (s if isinstance(s, Moments) else moments(s) for s in (x, y))
-    if len(x.mean) != len(y.mean):
-        raise UserError(f"Features to compare must be of one length, not {len(x.mean)} and {len(y.mean)}.")
-    if min(x.n, y.n) < 2:
-        raise UserError(f"This score needs 2 samples or more in each set; there are {x.n} and {y.n}.")
-    gap, cross = x.mean - y.mean, np.linalg.svd(_factor(x).T @ _factor(y), compute_uv=False).sum()
-    value = gap @ gap + np.trace(x.covariance) + np.trace(y.covariance) - 2 * cross
-    return Score("Fréchet distance", max(float(value), 0.0), {"real": x.n, "fake": y.n})
+    n, m = (s.n if isinstance(s, Moments) else len(s) for s in (x, y))
+    if min(n, m) < 2:
+        raise UserError(f"This score needs 2 samples or more in each set; there are {n} and {m}.")
+    (mean_x, root_x), (mean_y, root_y) = _gaussian(x), _gaussian(y)
+    if len(mean_x) != len(mean_y):
+        raise UserError(f"Features to compare must be of one length, not {len(mean_x)} and {len(mean_y)}.")
+    gap, cross = mean_x - mean_y, np.linalg.svd(root_x.T @ root_y, compute_uv=False).sum()
+    value = gap @ gap + np.vdot(root_x, root_x) + np.vdot(root_y, root_y) - 2 * cross
+    return Score("Fréchet distance", max(float(value), 0.0), {"real": n, "fake": m})
 
 
 def intra_class_frechet_distance(x: Features, labels_x: Labels, y: Features, labels_y: Labels) -> Score:
@@ -92,8 +98,12 @@ def _moments(x):
     return Moments(len(x), mean, centred.T @ centred)
 
 
-def _factor(m):
-    """A [d, rank] with A Aᵀ = C."""
-    values, vectors = np.linalg.eigh(m.covariance)
-    kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
-    return vectors[:, kept] * np.sqrt(values[kept])
+def _gaussian(s):
+    """The mean [d], and A [d, rank] with A Aᵀ the covariance."""
+    if not isinstance(s, Moments):
+        s = host(s)
+        if len(s) <= s.shape[1]:
+            mean = s.mean(0, dtype=np.float64)
+            return mean, (s - mean).T / np.sqrt(len(s) - 1)
+        s = moments(s)
+    return s.mean, s.root
