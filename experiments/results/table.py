@@ -1,4 +1,4 @@
-"""The README's table of papers, made from the JSON files beside this one (their form: benchmarks/record.py).
+"""The README's table of papers and scores.md, made from the JSON files beside this one (benchmarks/record.py, scores.py).
 
 python experiments/results/table.py
 """
@@ -44,6 +44,31 @@ def _number(score):
     return f"{score['mean']:.3g}" + (f" ± {score['se']:.1g}" if score["se"] is not None else "")
 
 
+def scores(folder: Path = HERE) -> str:
+    """A section a data set: each score of its real test images, and of runs beside them, as Markdown."""
+    parts = ["# Scores: real test images, the floor that a GAN is measured against, and runs under the same protocol"]
+    for path in sorted(folder.glob("scores_*.json")):
+        found = json.loads(path.read_text())
+        head = ["score", "real test images", *(f"{run['paper']} ({Path(run['run']).name})" for run in found["runs"])]
+        rows = [head, ["---"] * len(head)]
+        for key, value in found["floor"].items():
+            shown = [_score(value), *(_score(run["scores"].get(key)) for run in found["runs"])]
+            rows.append([value["name"] + " perfect" * key.endswith("perfect"), *shown])
+        (reference,) = {v["protocol"]["reference"] for v in found["floor"].values() if "reference" in v["protocol"]}
+        parts += [
+            f"## {path.stem.removeprefix('scores_')}",
+            f"{found['protocol']} Reference: {reference}. Commit {found['commit']}, {found['hardware']}.",
+            "\n".join(f"| {' | '.join(row)} |" for row in rows),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _score(fields):
+    if fields is None:
+        return ""
+    return f"{fields['value']:.4g}" + (f" ± {fields['uncertainty']:.1g}" if fields["uncertainty"] is not None else "")
+
+
 def update(readme: Path, folder: Path = HERE) -> None:
     """Put the table between its two marks. UserError if they are not there."""
     text, n = re.subn(f"(?s){START}.*{END}", lambda _: f"{START}\n{table(folder)}\n{END}", readme.read_text())
@@ -54,3 +79,4 @@ def update(readme: Path, folder: Path = HERE) -> None:
 
 if __name__ == "__main__":
     update(HERE.parents[1] / "README.md")
+    (HERE / "scores.md").write_text(scores())

@@ -1,0 +1,98 @@
+"""Every score of real test images, the floor that a GAN is measured against, and of runs under the same protocol.
+
+    python experiments/benchmarks/scores.py mnist --data ../shared/data/mnist \\
+        --classifier runs/classifiers/mnist.npz --runs runs/mnist-small --out experiments/results/scores_mnist.json
+
+Reference: training images at random, at most 5,000. Samples: as many as there are test images, at most 5,000 (sliced
+Wasserstein and MS-SSIM: 1,000). A set without a test split has a fifth of it held out. Features: pixels, a network of
+random weights, and the last hidden layer of a classifier of the set, where there is one. On pixels the Fréchet distance
+and scores by class are left out. Of real images ± is from halves of them, of a run from 5 draws.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from experiments.benchmarks.judge import split
+from experiments.benchmarks.record import record
+from gan_jax import metrics
+from gan_jax.data.synthetic import stack
+from gan_jax.evaluate import ON_IMAGES, Reference, reference, score_images, score_run
+from gan_jax.metrics import extract, extractors
+from gan_jax.run import describe, load
+
+MOST, OF_IMAGES = 5000, 1000
+NEIGHBOURS = ("kernel_distance", "prdc", "nearest_neighbour_test")
+BY_CLASS = ("intra_class", "classification_accuracy")
+
+
+def main(
+    name: tyro.conf.Positional[str],
+    /,
+    data: str,
+    out: Path,
+    classifier: str = "",
+    runs: tuple[Path, ...] = (),
+    notes: str = "",
+) -> None:
+    """Score the test images of --data, which is called NAME, and the --runs; write all to --out."""
+    train, test = split(data)
+    n = min(len(test["x"]), MOST)
+    taken = [(extractors.pixels(), NEIGHBOURS, n), (extractors.random_network(), ("frechet_distance", *NEIGHBOURS), n)]
+    if classifier:
+        on_classes = ("frechet_distance", *NEIGHBOURS, "inception_score")
+        taken.append((extractors.classifier(classifier), on_classes, n))
+    if test["x"].shape[1] >= 16:
+        taken.append((extractors.pixels(), tuple(ON_IMAGES), min(n, OF_IMAGES)))
+    floor, of_runs = {}, {str(run): {} for run in runs}
+    for extractor, names, n in taken:
+        against = reference(train, f"{name} train", extractor, limit=MOST)
+        by_class = BY_CLASS if "frechet_distance" in names and enough(against, test, n) else ()
+        floor |= written(score_images(test, against, (*names, *by_class), n=n))
+        for run in runs:
+            of_runs[str(run)] |= written(score_run(load(run), against, names, n=n))
+        print(f"{len(floor)} scores, {extractor.name} done", flush=True)
+    if name == "mnist":
+        floor |= written(historical(train, test)) | written(stacked(test, classifier))
+    record(
+        out,
+        what=f"scores of {name}: real test images, and runs",
+        floor=floor,
+        runs=[{"run": run, "paper": describe(Path(run))["paper"], "scores": found} for run, found in of_runs.items()],
+        protocol=" ".join(__doc__.split("\n\n")[2].split()),
+        notes=notes,
+    )
+
+
+def enough(against: Reference, test, n) -> bool:
+    """Whether half of the test images still have some of each class."""
+    return bool(
+        np.bincount(test["y"]).min() * n / len(test["y"]) >= 50 and np.bincount(against.real.labels).min() >= 50
+    )
+
+
+def historical(train, test):
+    """The Parzen log-likelihood of MNIST's training images as samples, which the field began with."""
+    flat = lambda x: x.reshape(len(x), -1) / 255
+    x = flat(train["x"][np.random.default_rng(0).permutation(len(train["x"]))])
+    return {"parzen": metrics.parzen_log_likelihood(x[:10_000], x[10_000:11_000], flat(test["x"]))}
+
+
+def stacked(test, classifier, n=25_600):
+    """Modes of stacks of real digits, as the classifier reads them, beside what labels at random would give."""
+    x = stack(test, n)["x"]
+    read = lambda c: extract(extractors.classifier(classifier), x[..., c : c + 1])[1]
+    digits = np.stack([np.argmax(read(c), 1) for c in range(3)], 1)
+    shares = np.bincount(test["y"], minlength=10) / len(test["y"])
+    found, anchor = metrics.stacked_modes(digits), metrics.perfect_stacked_modes(n, shares)
+    return {f"stacked {k}": v for k, v in found.items()} | {f"stacked {k}, perfect": v for k, v in anchor.items()}
+
+
+def written(scores):
+    """{"name as printed": fields}: one entry a name, whatever the extractor."""
+    return {f"{key}: {score.name}": vars(score) for key, score in scores.items()}
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
