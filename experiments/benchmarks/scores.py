@@ -18,8 +18,8 @@ from experiments.benchmarks.judge import split
 from experiments.benchmarks.record import record
 from gan_jax import metrics
 from gan_jax.data.synthetic import stack
-from gan_jax.evaluate import ON_IMAGES, Reference, reference, score_images, score_run
-from gan_jax.metrics import extract, extractors
+from gan_jax.evaluate import ON_IMAGES, reference, score_images, score_run
+from gan_jax.metrics import Extractor, extract, extractors
 from gan_jax.run import describe, load
 
 MOST, OF_IMAGES = 5000, 1000
@@ -39,7 +39,10 @@ def main(
     """Score the test images of --data, which is called NAME, and the --runs; write all to --out."""
     train, test = split(data)
     n = min(len(test["x"]), MOST)
-    taken = [(extractors.pixels(), NEIGHBOURS, n), (extractors.random_network(), ("frechet_distance", *NEIGHBOURS), n)]
+    taken: list[tuple[Extractor, tuple[str, ...], int]] = [
+        (extractors.pixels(), NEIGHBOURS, n),
+        (extractors.random_network(), ("frechet_distance", *NEIGHBOURS), n),
+    ]
     if classifier:
         on_classes = ("frechet_distance", *NEIGHBOURS, "inception_score")
         taken.append((extractors.classifier(classifier), on_classes, n))
@@ -48,7 +51,7 @@ def main(
     floor, of_runs = {}, {str(run): {} for run in runs}
     for extractor, names, n in taken:
         against = reference(train, f"{name} train", extractor, limit=MOST)
-        by_class = BY_CLASS if "frechet_distance" in names and enough(against, test, n) else ()
+        by_class = BY_CLASS if "frechet_distance" in names and enough(train, test, n) else ()
         floor |= written(score_images(test, against, (*names, *by_class), n=n))
         for run in runs:
             of_runs[str(run)] |= written(score_run(load(run), against, names, n=n))
@@ -65,11 +68,10 @@ def main(
     )
 
 
-def enough(against: Reference, test, n) -> bool:
-    """Whether half of the test images still have some of each class."""
-    return bool(
-        np.bincount(test["y"]).min() * n / len(test["y"]) >= 50 and np.bincount(against.real.labels).min() >= 50
-    )
+def enough(train, test, n) -> bool:
+    """Whether half of the n test images taken still have some of each class, and the reference too."""
+    share = lambda data: np.bincount(data["y"]).min() / len(data["y"])
+    return bool(min(share(test) * n, share(train) * min(len(train["y"]), MOST)) >= 50)
 
 
 def historical(train, test):
@@ -83,7 +85,7 @@ def stacked(test, classifier, n=25_600):
     """Modes of stacks of real digits, as the classifier reads them, beside what labels at random would give."""
     x = stack(test, n)["x"]
     read = lambda c: extract(extractors.classifier(classifier), x[..., c : c + 1])[1]
-    digits = np.stack([np.argmax(read(c), 1) for c in range(3)], 1)
+    digits = np.stack([np.asarray(read(c)).argmax(1) for c in range(3)], 1)
     shares = np.bincount(test["y"], minlength=10) / len(test["y"])
     found, anchor = metrics.stacked_modes(digits), metrics.perfect_stacked_modes(n, shares)
     return {f"stacked {k}": v for k, v in found.items()} | {f"stacked {k}, perfect": v for k, v in anchor.items()}

@@ -1,4 +1,4 @@
-"""The README's table of papers and scores.md, made from the JSON files beside this one (benchmarks/record.py, scores.py).
+"""The README's table of papers, and scores.md, made from the JSON files beside this one (benchmarks/record.py).
 
 python experiments/results/table.py
 """
