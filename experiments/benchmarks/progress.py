@@ -3,8 +3,8 @@
     python experiments/benchmarks/progress.py runs/clothing --data FOLDER_OR_TAR --out experiments/results/clothing.json
 
 The unbiased squared kernel distance (polynomial of degree 3, pixels in [-1, 1]) of 1,000 samples to 2,000 of the images
-that the run learned from. 2,000 others of them against those give the floor. Where a run averages its generator, samples
-are the averaged one's; those of the weights as trained are measured too.
+that the run learned from. 2,000 others of them against those give the floor. Where a run averages its generator, the
+samples are the averaged one's; those of the weights as trained are measured too.
 """
 
 from dataclasses import replace
