@@ -246,7 +246,7 @@ def evaluate(
     against = scoring.reference(images, f"{scoring.stem(data)} {split}", seen_by, real, progress=True)
     row = {"source": source, "date": datetime.date.today().isoformat()}
     if run:
-        found = scoring.score_run(run, against, names, n=n, draws=draws, seed=seed)
+        found = scoring.score_run(run, against, names, n=n, draws=draws, seed=seed, progress=True)
         row |= {"step": int(run.state.step), "seed": seed}
     else:
         samples = sources.load(source)

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float32, Float64, Int, UInt8
+from tqdm import tqdm
 
 from gan_jax import data as sources
 from gan_jax import metrics
@@ -155,11 +156,13 @@ def score(fake: Seen, against: Reference, names: Sequence[str]) -> dict[str, Sco
 
 
 def score_run(
-    run: Run, against: Reference, names: Sequence[str], *, n: int, draws: int = DRAWS, seed: int = 0
+    run: Run, against: Reference, names: Sequence[str], *, n: int, draws: int = DRAWS, seed: int = 0, progress=False
 ) -> dict[str, Score]:
-    """The mean scores of independent draws of n samples, and their standard errors."""
+    """The mean scores of independent draws of n samples, and their standard errors. UserError for fewer than 5."""
+    if draws < DRAWS:
+        raise UserError(f"{draws} draws give no uncertainty: take {DRAWS} or more.")
     found = []
-    for key in jax.random.split(jax.random.key(seed), draws):
+    for key in tqdm(jax.random.split(jax.random.key(seed), draws), disable=not progress, unit=" draws"):
         found.append(score(see(to_bytes(run.sample(key, n)), against), against, names))
     return {name: metrics.over_draws([scores[name] for scores in found]) for name in found[0]}
 

@@ -77,6 +77,8 @@ def test_a_run_is_scored_over_draws(against):
         "images": "8 x 8 x 1",
     }
     assert str(found["recall"]).startswith("recall (pixels) 0.")
+    with pytest.raises(UserError, match="4 draws give no uncertainty: take 5 or more"):
+        evaluate.score_run(perfect(), against, NAMES, n=200, draws=4)
     again = evaluate.score_run(perfect(), against, NAMES, n=200)
     assert again == found and evaluate.score_run(perfect(), against, NAMES, n=200, seed=1) != found
 
