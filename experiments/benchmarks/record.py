@@ -53,12 +53,13 @@ def mean_se(values: Sequence[float]) -> dict:
 
 
 def commit() -> str:
-    """The checked-out commit, with -dirty when tracked files differ from it."""
+    """The checked-out commit, with -dirty when tracked files differ from it, results of other measurements aside."""
     git = lambda *args: subprocess.run(
         ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     ).stdout.strip()
     try:
-        return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(git("status", "--porcelain", "-uno"))
+        changed = git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)experiments/results/*.json")
+        return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
