@@ -16,6 +16,7 @@ import tyro
 
 from experiments.benchmarks.judge import split
 from experiments.benchmarks.record import record
+from gan_jax import data as sources
 from gan_jax import metrics
 from gan_jax.data.synthetic import stack
 from gan_jax.evaluate import ON_IMAGES, reference, score_images, score_run
@@ -34,10 +35,14 @@ def main(
     out: Path,
     classifier: str = "",
     runs: tuple[Path, ...] = (),
+    held_out: str = "",
     notes: str = "",
 ) -> None:
-    """Score the test images of --data, which is called NAME, and the --runs; write all to --out."""
-    train, test = split(data)
+    """Score the test images of --data, which is called NAME, and the --runs; write all to --out.
+
+    --held-out names another split than test, where test is of another law than train.
+    """
+    train, test = (sources.load(data), sources.load(data, split=held_out)) if held_out else split(data)
     n = min(len(test["x"]), MOST)
     taken: list[tuple[Extractor, tuple[str, ...], int]] = [
         (extractors.pixels(), NEIGHBOURS, n),
@@ -60,7 +65,7 @@ def main(
         floor |= written(historical(train, test)) | written(stacked(test, classifier))
     record(
         out,
-        what=f"scores of {name}: real test images, and runs",
+        what=f"scores of {name}: real images ({held_out or 'test'}), and runs",
         floor=floor,
         runs=[{"run": run, "paper": describe(Path(run))["paper"], "scores": found} for run, found in of_runs.items()],
         protocol=" ".join(__doc__.split("\n\n")[2].split()),

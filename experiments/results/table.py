@@ -57,7 +57,8 @@ def scores(folder: Path = HERE) -> str:
         (reference,) = {v["protocol"]["reference"] for v in found["floor"].values() if "reference" in v["protocol"]}
         parts += [
             f"## {path.stem.removeprefix('scores_')}",
-            f"{found['protocol']} Reference: {reference}. Commit {found['commit']}, {found['hardware']}.",
+            f"{found['protocol']} {found.get('notes', '')} Reference: {reference}. Commit {found['commit']}, "
+            f"{found['hardware']}.".replace("  ", " "),
             "\n".join(f"| {' | '.join(row)} |" for row in rows),
         ]
     return "\n\n".join(parts) + "\n"
