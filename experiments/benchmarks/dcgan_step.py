@@ -4,9 +4,9 @@
 
 All play the PyTorch tutorial's round (D on real and fake, then G on the same fakes, Adam) on the same shapes. First the
 same weights go through our convolutions and Flax's, and losses and gradients are compared, in float64 too: in float32 a
-single activation rounded to the other side of LeakyReLU's kink moves a gradient by 1e-3 of its norm. Then the steps are
-timed in turn, forwards and backwards, and each ratio is of medians. PyTorch runs contiguous and channels_last, and the
-better counts; it has no scan, so its plain step stands against ours in a scan. R1 is taken in every round.
+single activation rounded to the other side of LeakyReLU's kink can move a gradient by 1e-3 of its norm. Then the steps
+are timed in turn, forwards and backwards, and each ratio is of medians. PyTorch runs contiguous and channels_last, and
+the better counts; it has no scan, so its plain step stands against ours in a scan. R1 is taken in every round.
 """
 
 import time
