@@ -45,7 +45,9 @@ class Options:
     scores: str = ",".join(scoring.USUAL)  # what to score, as `python -m gan_jax evaluate --help` lists it
     score_n: int = 1000  # samples to score
     extractor: str = "pixels"  # or random, or a file of weights, as for `evaluate`
-    best: str = ""  # a metric of the log whose best checkpoint is kept; the lower the better, "-NAME": the higher
+    best: str = (
+        ""  # a metric whose best checkpoint, of those it is logged at, is kept; lower is better, "-NAME": higher
+    )
     dispatch: int = 0  # rounds to a dispatch; 0: 1 on CPU, 10 on accelerators
     tensorboard: bool = False
     wandb: bool = False
@@ -135,9 +137,8 @@ def main() -> None:
             raise UserError(f"There is no command {words[0]!r}{hint}: there are {', '.join(commands)}.")
         command: Callable = commands[words[0]]
         given = functools.wraps(command)(lambda *args, **kw: functools.partial(command, *args, **kw))
-        _tyro(
-            given, words[1:], prog=f"python -m gan_jax {words[0]}"
-        )()  # parsed first: what it then says is not held back
+        run = _tyro(given, words[1:], prog=f"python -m gan_jax {words[0]}")
+        run()  # only now: what is said while parsing is held back
 
 
 def list_papers() -> None:
@@ -235,12 +236,17 @@ def evaluate(
     if min(n, real, draws) < 0:
         raise UserError(f"--n {n}, --real {real} and --draws {draws} count something: they must be 0 or more.")
     names = scoring.check(scores.split(","))
-    run = load(source, step=step) if (Path(source) / "config.json").exists() else None
-    about = describe(Path(source)) if run else {}
+    about = describe(Path(source)) if (Path(source) / "config.json").exists() else {}
+    shape = about["batch"]["x"][0][1:] if about else [None] * 3
+    if len(shape) != 3:
+        raise UserError(f"{source} makes no images but arrays of shape {shape}, which have no scores here.")
+    if about and n < 1:
+        raise UserError("--n 0 samples of a run give no score: it must be 1 or more.")
+    run = load(source, step=step) if about else None
     data = data or about.get("config", {}).get("data", "")
     if not data:
         raise UserError("There is nothing to compare with: name the real images by --data.")
-    side, _, channels = about["batch"]["x"][0][1:] if run else (None, None, None)
+    side, _, channels = shape
     images = sources.load(data, split=split, size=side, channels=channels)
     seen_by = scoring.extractor(extractor, resize)
     against = scoring.reference(images, f"{scoring.stem(data)} {split}", seen_by, real, progress=True)

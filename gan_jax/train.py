@@ -53,7 +53,8 @@ def train(
     game: a Game, or a schedule t -> Game that returns one of a few made beforehand.
     data: an array [n, …] or {"x": [n, …], "y": [n]}; uint8 becomes float32 in [-1, 1] on the device.
     start: the State of another training of the same networks, with whose weights and averages this one is born.
-    best: the metric, lower being better, whose best checkpoint is kept beside the last two and each `keep_every`-th.
+    best: the metric, lower being better, whose best checkpoint is kept beside the last two and each `keep_every`-th;
+        only checkpoints of rounds that it is logged at are compared.
     dispatch: rounds to a dispatch, by default 1 on CPU and 10 on accelerators.
     callbacks: (every, fn) or (every, fn, names): fn(run, step) each so many rounds and at the end. It dispatches what
         it needs of run.state and may return a function that waits for it, which is called once the next rounds are

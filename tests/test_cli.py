@@ -114,6 +114,11 @@ def test_evaluate_a_run_and_images(trained, shell, tmp_path, monkeypatch):
     assert code == 0 and "(10 pairs of half the samples)" in out and (tmp_path / "scores.jsonl").exists()
     code, out, err = shell("gan_jax", "evaluate", "digits", *flags)
     assert code == 0 and "warning: 11% of these images are real ones, byte for byte." in err
+    assert "error: --n 0 samples of a run give no score" in shell("gan_jax", "evaluate", trained[0], "--n", 0)[2]
+    about = json.loads((trained[0] / "config.json").read_text())
+    (tmp_path / "points").mkdir()
+    (tmp_path / "points" / "config.json").write_text(json.dumps(about | {"batch": {"x": [[32, 2], "float32"]}}))
+    assert "error: points makes no images but arrays of shape [2]" in shell("gan_jax", "evaluate", "points")[2]
 
 
 def test_scores_along_a_run_by_flags(shell, tmp_path, monkeypatch):

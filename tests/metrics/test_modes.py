@@ -86,7 +86,7 @@ def test_the_expected_kl_is_that_of_the_textbook_for_many_draws():
     assert anchor.uncertainty == pytest.approx(np.sqrt(9 / 2) / 100_000, rel=1e-3)
 
 
-@pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="needs MNIST")
+@pytest.mark.skipif(not (DATA / "mnist").is_dir(), reason="set GAN_JAX_DATA to the folder of real data sets")
 def test_the_shares_of_the_digits_are_mnists():
     labels = np.frombuffer(gzip.decompress((DATA / "mnist/train-labels-idx1-ubyte.gz").read_bytes())[8:], np.uint8)
     np.testing.assert_array_equal(np.bincount(labels) / len(labels), MNIST)
