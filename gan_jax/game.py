@@ -72,6 +72,7 @@ class Rule(NamedTuple):
     round: Callable[["Game", "State", Tree], tuple["State", dict]]
 
 
+@jax.tree_util.register_static  # a program takes it as an argument that has no arrays
 @dataclass(frozen=True, eq=False)
 class Game:
     """Players, their losses, the order of moves. A Game equals only itself: one Game, one executable.

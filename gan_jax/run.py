@@ -20,44 +20,54 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import checkpoint, papers
+from gan_jax import checkpoint, papers, population
 from gan_jax.errors import UserError
-from gan_jax.game import Game, Nets, State, init, net
+from gan_jax.game import Game, Nets, State, net
+from gan_jax.population import Games
 
 FORMAT = 1  # of the run folder; rises when an older one could no longer be read as it is
 FREE = {"steps", "data"}  # fields that may change between two starts of one run
 CHUNK = 256  # samples made at once
 
-Schedule = Callable[[int], Game]  # round -> one of a few Games made beforehand
+Schedule = Callable[[int], Games]  # round -> one of a few made beforehand
 Spec = Mapping[str, Any]  # {name: [shape of a batch, dtype]}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A game and its State, and where they are kept (None: nowhere)."""
+    """A game, or a population of them, and its State, and where they are kept (None: nowhere)."""
 
-    game: Game
+    game: Games
     state: State
     folder: Path | None = None
 
     def sample(self, key, n: int, **options) -> np.ndarray:
-        """n samples [n, …], in [-1, 1] for images; options are the prior's, such as label= or truncation=.
+        """n samples [n, …], of a population [members, n, …], in [-1, 1] for images.
+
+        Options are the prior's, such as label= or truncation=.
 
         A function of (key, n) alone, and the first of n samples are those of fewer: chunk i draws from
         fold_in(key, i). UserError for an option that the game's samples do not have.
         """
         make = sampler(self.game, **options)
         chunks = [np.asarray(make(self.state, jax.random.fold_in(key, i))) for i in range(-(-n // CHUNK))]
-        return np.concatenate(chunks)[:n]
+        axis = np.ndim(self.state.step)
+        return np.take(np.concatenate(chunks, axis), np.arange(n), axis)
+
+    def member(self, i: int) -> "Run":
+        """Member i of a population as a training of its own, kept nowhere. UserError if there is none."""
+        if isinstance(self.game, Game):
+            raise UserError("This run is one training, which has no members: use it as it is.")
+        return Run(self.game.member(i), jax.device_put(jax.tree.map(lambda x: x[i], self.state), jax.devices()[0]))
 
 
 @lru_cache(maxsize=16)  # one Game's samples are compiled once
-def sampler(game: Game, n: int = CHUNK, **options):
-    """The compiled (state, key) -> n samples, with averaged weights where the game keeps them."""
-    if game.sample is None:
-        raise UserError("This game does not say how to sample: give Game(sample=(nets, key, n) -> x).")
+def sampler(games: Games, n: int = CHUNK, **options):
+    """The compiled (state, key) -> n samples, with averaged weights where the game keeps them; of each member alike."""
 
-    def make(state, key):
+    def make(game, state, key):
+        if game.sample is None:
+            raise UserError("This game does not say how to sample: give Game(sample=(nets, key, n) -> x).")
         nets = Nets({name: net(game, state, name) for name in game.players})
         nets.memory = state.memory["game"]
         try:
@@ -68,7 +78,7 @@ def sampler(game: Game, n: int = CHUNK, **options):
                 raise
             raise UserError(f"The samples of this game take no {unknown[0]}: leave it out.") from None
 
-    return jax.jit(make)
+    return jax.jit(lambda state, key: population.each(games, make, state, shared=(key,)))
 
 
 def load(folder: str | Path, game: Game | Schedule | None = None, step: int | None = None) -> Run:
@@ -84,7 +94,8 @@ def load(folder: str | Path, game: Game | Schedule | None = None, step: int | No
                 f"{folder} is a run of your own game: give it, as in gan_jax.load({str(folder)!r}, game=…)."
             )
         module, config = papers.configured(about["paper"], about["config"])
-        game = module.game(config)
+        members = about.get("members")
+        game = population.members(module.game, config, **members) if members else module.game(config)
     schedule = as_schedule(game)
     like = lambda t: abstract_state(left_by(schedule, t), about["batch"])
     found = checkpoint.restore(folder / "checkpoints", like, step)
@@ -93,16 +104,16 @@ def load(folder: str | Path, game: Game | Schedule | None = None, step: int | No
     return Run(left_by(schedule, found[0]), found[1], folder)
 
 
-def as_schedule(game: Game | Schedule) -> Schedule:
+def as_schedule(game: Games | Schedule) -> Schedule:
     """A Game is the schedule that never changes. UserError for one whose Games are made anew at each call."""
-    if isinstance(game, Game):
+    if isinstance(game, Games):
         return lambda t: game
     if game(0) is not game(0):
         raise UserError("The schedule makes a new Game at each call: make its Games beforehand and return one of them.")
     return game
 
 
-def left_by(schedule: Schedule, t: int) -> Game:
+def left_by(schedule: Schedule, t: int) -> Games:
     """The Game whose State stands at round t: of the round before, for a change comes with the round after it."""
     return schedule(max(t - 1, 0))
 
@@ -113,14 +124,14 @@ def batch_spec(data: Mapping[str, np.ndarray], batch: int) -> Spec:
     return {name: [[batch, *x.shape[1:]], dtype(x)] for name, x in data.items()}
 
 
-def zeros(game: Game, spec: Spec):
+def zeros(game: Games, spec: Spec):
     """A round's batch [slices, B, …] of zeros."""
     return {name: jnp.zeros((game.slices, *shape), dtype) for name, (shape, dtype) in spec.items()}
 
 
-def abstract_state(game: Game, spec: Spec) -> State:
+def abstract_state(game: Games, spec: Spec) -> State:
     """The shapes of a State."""
-    return jax.eval_shape(lambda: init(game, jax.random.key(0), zeros(game, spec)))
+    return jax.eval_shape(lambda: population.born(game, 0, zeros(game, spec)))
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -136,12 +147,15 @@ def describe(folder: Path) -> dict[str, Any]:
     return about
 
 
-def open_folder(folder: Path, paper: str, config: Mapping[str, Any], data: str, batch: Spec) -> None:
+def open_folder(
+    folder: Path, paper: str, config: Mapping[str, Any], data: str, batch: Spec, members: Mapping[str, Any]
+) -> None:
     """Make the run's folder, or check that the run in it is the same one. UserError names the fields that differ.
 
-    config: every field of the paper's Config; data: the content's hash.
+    config: every field of the paper's Config; data: the content's hash; members: seeds and numbers of a population.
     """
     about = {"format": FORMAT, "paper": paper, "config": dict(config), "data": data, "batch": dict(batch)}
+    about |= {"members": dict(members)} if members else {}
     if (folder / "config.json").exists():
         old, new = _identity(describe(folder)), _identity(about)
         differ = sorted(field for field in old | new if old.get(field) != new.get(field))
@@ -160,7 +174,7 @@ def open_folder(folder: Path, paper: str, config: Mapping[str, Any], data: str, 
 
 def _identity(about):
     config = {field: value for field, value in about["config"].items() if field not in FREE}
-    return config | {"paper": about["paper"], "data": about["data"]}
+    return config | {"paper": about["paper"], "data": about["data"], "members": about.get("members")}
 
 
 def _surroundings():

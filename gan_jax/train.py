@@ -18,10 +18,11 @@ import numpy as np
 from jax import lax
 from tqdm import tqdm
 
-from gan_jax import checkpoint
-from gan_jax.data import batch_indices, check_enough, content_hash, gather
+from gan_jax import checkpoint, population
+from gan_jax.data import check_enough, content_hash, gather, stream
 from gan_jax.errors import UserError
-from gan_jax.game import Game, State, carry, init, step
+from gan_jax.game import Game, State, carry, step
+from gan_jax.population import Games
 from gan_jax.run import Run, Schedule, abstract_state, as_schedule, batch_spec, cut_rows, left_by, open_folder, zeros
 
 Observe = Callable[[Run, int], Callable[[], dict[str, float] | None] | None]
@@ -29,7 +30,7 @@ Callback = tuple[int, Observe] | tuple[int, Observe, Sequence[str]]
 
 
 def train(
-    game: Game | Schedule,
+    game: Games | Schedule,
     data: Any,
     *,
     steps: int,
@@ -37,6 +38,7 @@ def train(
     seed: int = 0,
     run: str | Path | None = None,
     start: State | None = None,
+    state: State | None = None,
     log_every: int = 100,
     checkpoint_every: int = 1000,
     keep_every: int | None = None,
@@ -50,18 +52,23 @@ def train(
 ) -> Run:
     """Play `game` on `data` up to round `steps`; a run already in the folder `run` goes on from its checkpoint.
 
-    game: a Game, or a schedule t -> Game that returns one of a few made beforehand.
+    game: a Game, a Population of them, or a schedule t -> either that returns one of a few made beforehand.
     data: an array [n, …] or {"x": [n, …], "y": [n]}; uint8 becomes float32 in [-1, 1] on the device.
     start: the State of another training of the same networks, with whose weights and averages this one is born.
+    state: a State of this very game, of any round, to go on from; not with a `run`, whose checkpoints say that.
     best: the metric, lower being better, whose best checkpoint is kept beside the last two and each `keep_every`-th;
         only checkpoints of rounds that it is logged at are compared.
-    dispatch: rounds to a dispatch, by default 1 on CPU and 10 on accelerators.
+    dispatch: rounds to a dispatch, by default 1 for a Game on a CPU, else 10.
     callbacks: (every, fn) or (every, fn, names): fn(run, step) each so many rounds and at the end. It dispatches what
         it needs of run.state and may return a function that waits for it, which is called once the next rounds are
         on their way. Numbers {name: value} that this one returns get a row of metrics.jsonl, and `best` may be one
         of the names.
     writers: called with each row of metrics.jsonl.
     paper, config: what config.json says of where the game comes from, and every number it was made with.
+
+    Of a population, a row of metrics.jsonl is a member's, and one more holds their means and, as "NAME se", standard
+    errors. A member whose numbers are no longer finite rests at its last good State, is left out of the means, and
+    the others go on.
 
     SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt. UserError for too little data,
     another run in the folder, and a loss or gradient that is no longer finite: the last good checkpoint stays.
@@ -71,15 +78,22 @@ def train(
     check_enough(data, batch)
     if not 0 <= seed < 2**32:
         raise UserError(f"seed is {seed}: it must be from 0 to {2**32 - 1}, or it would be cut to that.")
+    if state is not None and folder:
+        raise UserError(f"A State to go on from and the folder {folder}, which has its own, are one too many.")
     spec, found, saves = batch_spec(data, batch), None, None
     latest = (checkpoint.latest_step(folder / "checkpoints") if folder else None) or 0
     like = lambda t: abstract_state(left_by(schedule, t), spec)
-    state = like(latest) if latest else _born(schedule(0), seed, spec, start)  # what cannot play leaves no folder
+    if state is not None:
+        state = jax.tree.map(jnp.copy, state)  # training donates it
+        found = int(np.max(state.step)), state, {}
+    else:  # what cannot play leaves no folder
+        state = like(latest) if latest else _born(schedule(0), seed, spec, start)
     if best:
         scores = [name for _, _, *names in callbacks for name in itertools.chain(*names)]
         _check_best(best, left_by(schedule, latest), state, spec, scores)
     if folder:
-        open_folder(folder, paper, {"batch": batch, "seed": seed} | (config or {}), content_hash(data), spec)
+        config = {"batch": batch, "seed": seed} | (config or {})
+        open_folder(folder, paper, config, content_hash(data), spec, population.members_of(schedule(0)))
         found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
         saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
         cut_rows(folder, found[0] if found else 0)
@@ -100,7 +114,7 @@ def train(
                 waiting.append(partial(log.row, played))
             began = time.perf_counter()
             owed = [fn(current, t) for every, fn, *_ in callbacks if due(every)]
-            waiting += [partial(log.found, t, finish) for finish in owed if finish]
+            waiting += [partial(log.found, played, finish) for finish in owed if finish]
             log.mark += time.perf_counter() - began  # what a callback dispatches it first compiles
             stopping = bool(stop)  # read once: a signal that comes after this waits for the next round's save
             if saves and (due(checkpoint_every) or stopping):
@@ -120,9 +134,9 @@ class _Played(NamedTuple):
     """What a dispatch has put under way: the State after it, and the metrics of its last round."""
 
     step: int
-    game: Game
+    game: Games
     state: State
-    metrics: dict[str, jax.Array]
+    metrics: dict[str, jax.Array]  # [] or [members]
     read: int  # batches, since round 0
     compiling: float  # seconds
 
@@ -130,20 +144,24 @@ class _Played(NamedTuple):
 def _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods):
     """Dispatch the rounds from t to `steps`, some at a time, never across a change of Game or a period's end."""
     n = len(data["x"])
-    longest = dispatch or (1 if jax.default_backend() == "cpu" else 10)
     game, played, previous = left_by(schedule, t), set(), None
-    place = partial(jax.device_put, device=jax.devices()[0])  # as a restored State is: one program for both
-    data, state = place((data, state))
+    alone = isinstance(game, Game)
+    longest = dispatch or (1 if alone and jax.default_backend() == "cpu" else 10)
+    own, shared = population.shardings(game)
+    place = partial(jax.device_put, device=own)  # as a restored State is: one program for both
+    data, state, placed = jax.device_put(data, shared), place(state), place(game)
     while t < steps:
         if schedule(t) is not game:
-            game, state = schedule(t), place(_continued(_born(schedule(t), seed, spec), state))
+            game, placed = schedule(t), place(schedule(t))
+            state = place(_continued(_born(game, seed, spec), state))
         most = min(longest, steps - t, *(every - t % every for every in periods))
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
-        places = range(read, read + k * game.slices)
-        indices = np.stack([batch_indices(seed, i, n, batch)[0] for i in places]).reshape(k, game.slices, batch)
-        indices, new, began = jax.device_put(indices), (game, k) not in played, time.perf_counter()
+        orders = {i: stream(i, read * batch, k * game.slices * batch, n) for i in set(population.seeds(game, seed))}
+        indices = np.stack([orders[i].reshape(k, game.slices, batch) for i in population.seeds(game, seed)])
+        indices, new = place(indices[0] if alone else indices), (game, k) not in played
+        start, began = jax.device_put(np.int32(t), shared), time.perf_counter()
         with jax.transfer_guard("disallow"):
-            state, metrics = _dispatch(game, state, data, indices)
+            state, metrics = _dispatch(placed, state, data, indices, start)
         compiling = new * (time.perf_counter() - began)  # a program's first call returns when it is compiled
         played.add((game, k))
         t, read = t + k, read + k * game.slices
@@ -152,25 +170,29 @@ def _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, 
         yield _Played(t, game, state, metrics, read, compiling)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _dispatch(game, state, data, indices):
-    """The rounds of `indices` [k, slices, B] as one program; the metrics are the last round's."""
-    play = lambda state, i: step(game, state, gather(data, i))
-    if len(indices) == 1:
-        state, metrics = play(state, indices[0])
-    else:
-        state, metrics = lax.scan(play, state, indices)
-        metrics = jax.tree.map(lambda m: m[-1], metrics)
-    finite = jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all()
-    return state, metrics | {"finite": finite}
+@partial(jax.jit, donate_argnums=1)
+def _dispatch(games, state, data, indices, t):
+    """The rounds of `indices` [k, slices, B], or [members, k, slices, B], as one program; metrics are the last's."""
+
+    def rounds(game, state, indices, data):
+        play = lambda state, i: step(game, state, gather(data, i))
+        if len(indices) == 1:
+            state, metrics = play(state, indices[0])
+        else:
+            state, metrics = lax.scan(play, state, indices)
+            metrics = jax.tree.map(lambda m: m[-1], metrics)
+        finite = jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all()
+        return state, metrics | {"finite": finite}
+
+    return population.advance(games, rounds, t, state, indices, shared=(data,))
 
 
-_init = jax.jit(init, static_argnums=0)
+_init = jax.jit(population.born, static_argnums=1)
 
 
 def _born(game, seed, spec, start=None):
     """State at round 0; with `start`, weights, averages and memory are those of that State."""
-    state = _init(game, jax.random.key(seed), zeros(game, spec))
+    state = _init(game, seed, zeros(game, spec))
     if start is None:
         return state
     born = _continued(state, start, ("params", "ema", "memory"))
@@ -198,19 +220,20 @@ def _settle(waiting):
 
 def _check_best(best, game, state, spec, scores):
     """UserError for what is neither a metric of the game nor a callback's score."""
-    batch = jax.eval_shape(lambda: zeros(game, spec))
-    names = sorted([*jax.eval_shape(partial(step, game), state, batch)[1], *scores])
+    one = lambda game, state: step(game, state, zeros(game, spec))
+    names = sorted([*jax.eval_shape(partial(population.each, game, one), state)[1], *scores])
     if best.removeprefix("-") not in names:
         raise UserError(f"This game has no metric {best!r} to choose the best by: it has {', '.join(names)}.")
 
 
 def _check_finite(played, folder):
-    if not played.metrics["finite"]:
-        values = {name: float(m) for name, m in played.metrics.items() if not np.isfinite(m)}
+    """UserError if the training, or every member of a population, is no longer finite."""
+    if not np.any(played.metrics["finite"]):
+        broken = {name: np.asarray(m).flat[0] for name, m in played.metrics.items() if not np.isfinite(m).all()}
         kept = f"{folder} keeps the last checkpoint before it" if folder else "nothing was saved"
         raise UserError(
-            f"{', '.join(f'{name} is {value}' for name, value in values.items())} in round {played.step}: {kept}; "
-            "lower the learning rates or strengthen the penalty, and start again."
+            f"{', '.join(f'{name} is {value}' for name, value in broken.items()) or 'Every member has diverged'} "
+            f"in round {played.step}: {kept}; lower the learning rates or strengthen the penalty, and start again."
         )
 
 
@@ -227,38 +250,64 @@ class _Log:
     began: float  # when the run would have, had it never stopped
     mark: float  # the last row's time, put off by what was compiled since
     last: dict[str, Any] = field(default_factory=dict)
+    resting: set[int] = field(default_factory=set)  # members that are no longer finite
 
     def row(self, played: _Played) -> None:
         """Wait for the round's metrics, then write them."""
         _check_finite(played, self.folder)
-        now, images = time.perf_counter(), (played.read - self.read) * self.batch
+        now, images = time.perf_counter(), (played.read - self.read) * self.batch * played.metrics["finite"].size
         row = {
             "step": played.step,
             "seconds": round(now - self.began, 3),
             "images_per_second": round(images / (now - self.mark), 1),
             "epoch": round(played.read * self.batch / self.n, 3),
-        } | {name: float(m) for name, m in sorted(played.metrics.items()) if name != "finite"}
+        }
         self.mark, self.read = now, played.read
-        self._write(row)
+        self._write(row, {name: m for name, m in sorted(played.metrics.items()) if name != "finite"}, played)
 
-    def found(self, t: int, finish: Callable[[], dict[str, float] | None]) -> None:
-        """Do what a callback still owes, and write the numbers it finds."""
+    def found(self, played: _Played, finish: Callable[[], dict[str, Any] | None]) -> None:
+        """Do what a callback still owes, and write the numbers it finds: [] each, or [members]."""
         if numbers := finish():
-            self._write({"step": t, "seconds": round(time.perf_counter() - self.began, 3)} | numbers)
+            row = {"step": played.step, "seconds": round(time.perf_counter() - self.began, 3)}
+            self._write(row, numbers, played)
 
     def at(self, t: int) -> dict[str, Any]:
-        """All that was written of round t."""
+        """All that was written of round t, of a population its means."""
         return self.last if self.last.get("step") == t else {}
 
-    def _write(self, row):
+    def _write(self, row, numbers, played):
+        """A row; of a population a row a member before it, and in it the means and standard errors."""
+        numbers, going = {name: np.asarray(m) for name, m in numbers.items()}, np.asarray(played.metrics["finite"])
+        rows = []
+        for i in np.flatnonzero(going) if going.ndim else ():
+            own = {name: float(m[i]) for name, m in numbers.items() if m.ndim}
+            rows.append({"step": played.step, "member": int(i)} | own)
+        if going.ndim:
+            row |= {"members": int(going.sum())}
+            self._say_who_rests(np.flatnonzero(~going), played)
+        for name, m in numbers.items():
+            row |= _mean(name, m[going]) if m.ndim else {name: float(m)}
         self.last = self.at(row["step"]) | row
         if not self.bar.disable:
-            self.bar.write("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+            said = [f"{name} {value:.4g}" for name, value in row.items() if not name.endswith(" se")]
+            self.bar.write("  ".join(said))
         if self.folder:
             with (self.folder / "metrics.jsonl").open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write("".join(json.dumps(r) + "\n" for r in [*rows, row]))
         for write in self.writers:
             write(row)
+
+    def _say_who_rests(self, members, played):
+        for i in set(members.tolist()) - self.resting:
+            self.resting.add(i)
+            own = {"seed": played.game.seeds[i]} | played.game.about(i)
+            tqdm.write(f"Member {i} ({own}) is no longer finite by round {played.step}: it rests.")
+
+
+def _mean(name, values):
+    """The mean over the members and, from two on, its standard error."""
+    error = {f"{name} se": float(values.std(ddof=1) / len(values) ** 0.5)} if len(values) > 1 else {}
+    return {name: float(values.mean())} | error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Real data: what a set holds (`load`), and which of it a round reads (`batch_indices`, `gather`)."""
 
-from gan_jax.data.plan import Data, batch_indices, check_enough, gather, rounds, to_float
+from gan_jax.data.plan import Data, batch_indices, check_enough, gather, rounds, stream, to_float
 from gan_jax.data.sources import content_hash, load, mirror
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "load",
     "mirror",
     "rounds",
+    "stream",
     "to_float",
 ]

@@ -17,24 +17,36 @@ from gan_jax.errors import UserError
 Data = dict[str, Shaped[np.ndarray, "n ..."]]  # {"x": [n, h, w, c], "y": [n]}, the latter where there are labels
 
 
-@functools.lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, n: int) -> Int32[np.ndarray, "{n}"]:
     """The order of an epoch: the argsort of n raw words of Philox keyed by (seed, epoch).
 
     NumPy promises the words of a bit generator for all versions, and `Generator.permutation` for none.
     """
+    return _orders(seed, n)(epoch)
+
+
+@functools.lru_cache(maxsize=1024)  # seeds: every member of a population has its own
+def _orders(seed, n):
+    """Epoch -> its order; the last two are kept."""
+    return functools.lru_cache(maxsize=2)(functools.partial(_order, seed, n))
+
+
+def _order(seed, n, epoch):
     words = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(n)
     order = np.argsort(words, kind="stable").astype(np.int32)
     order.flags.writeable = False
     return order
 
 
+def stream(seed: int, start: int, count: int, n: int) -> Int32[np.ndarray, " {count}"]:
+    """The examples at the places start … start + count − 1 of a training's stream."""
+    epochs, places = np.divmod(np.arange(start, start + count), n)
+    return np.concatenate([permutation(seed, int(e), n)[places[epochs == e]] for e in np.unique(epochs)])
+
+
 def batch_indices(seed: int, step: int, n: int, batch: int, slices: int = 1) -> Int32[np.ndarray, "{slices} {batch}"]:
     """The examples of round `step`: slice s, row b is place (step·slices + s)·batch + b of the stream."""
-    start = step * slices * batch
-    epochs, places = np.divmod(np.arange(start, start + slices * batch), n)
-    rows = [permutation(seed, int(e), n)[places[epochs == e]] for e in np.unique(epochs)]
-    return np.concatenate(rows).reshape(slices, batch)
+    return stream(seed, step * slices * batch, slices * batch, n).reshape(slices, batch)
 
 
 def rounds(epochs: int | float, n: int, batch: int, slices: int = 1) -> int:

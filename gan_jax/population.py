@@ -1,0 +1,266 @@
+"""Many trainings as one program: seeds, and every number of a Config that enters the computation.
+
+Member i is the Game of the Config with the i-th numbers, born from the i-th seed and reading the data in that seed's
+order. A `Population` stands wherever a `Game` does; its State has a leading axis of members in every leaf. The numbers
+are traced, so members share one executable, and no member sees another.
+
+    many = population.of(game, config, seeds=range(10), sweep={"lr": [1e-4, 2e-4]})    # 20 members
+    run = gan_jax.train(many, data, steps=2000)
+
+How members run is one rule, on what was measured (experiments/results/population_cpu.json): `vmap` on accelerators,
+`lax.map` on CPUs, where batched products and grouped convolutions are slower than one after another; and over as many
+devices as divide them, each device with its share.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from gan_jax.errors import UserError
+from gan_jax.game import Game, State, init, step
+
+Tree = Any  # a pytree of arrays
+Schedule = Callable[[int], Game]
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["numbers"], meta_fields=["make", "seeds"])
+@dataclass(frozen=True, eq=False)
+class Population:
+    """`make` turns one member's {field: number} into its Game; `numbers` holds {field: [n]}, `seeds` n of them.
+
+    Like a Game it equals only itself; inside a program its numbers are traced.
+    """
+
+    make: Callable[[Mapping[str, Any]], Game]
+    seeds: tuple[int, ...]
+    numbers: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @cached_property
+    def slices(self) -> int:
+        """How many batches a round reads, as of a Game."""
+        return self.member(0).slices
+
+    def member(self, i: int) -> Game:
+        """The Game of member i alone. UserError if there is none."""
+        if not 0 <= i < len(self):
+            raise UserError(f"There is no member {i}: they are 0 to {len(self) - 1}.")
+        return self.make(self.about(i))
+
+    def about(self, i: int) -> dict[str, float]:
+        """Member i's own numbers."""
+        return {field: values[i] for field, values in numbers(self).items()}
+
+
+Games = Game | Population
+
+
+def of(
+    make: Callable[[Any], Game | Schedule],
+    config: Any,
+    seeds: Iterable[int] = (0,),
+    sweep: Mapping[str, Sequence[float]] | None = None,
+) -> Callable[[int], Population]:
+    """The schedule of a population: every combination of the swept values, times every seed.
+
+    make: Config -> Game, or a schedule of Games whose changes depend on no swept number.
+    sweep: {field of the Config: its values}. UserError for a field that the Config has not, or that is no number.
+    """
+    sweep = dict(sweep or {})
+    for field, values in sweep.items():
+        if not hasattr(config, field):
+            raise UserError(f"There is no field {field!r} to sweep: the Config has {', '.join(vars(config))}.")
+        if not values or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
+            raise UserError(f"{field} cannot be swept over {list(values)}: give numbers, one or more.")
+    rows = [(*values, seed) for values in itertools.product(*sweep.values()) for seed in seeds]
+    if not rows:
+        raise UserError("A population needs a seed at least.")
+    if bad := [seed for *_, seed in rows if not 0 <= seed < 2**32]:
+        raise UserError(f"seed is {bad[0]}: it must be from 0 to {2**32 - 1}, or it would be cut to that.")
+    *columns, chosen = zip(*rows, strict=True)
+    return members(make, config, chosen, dict(zip(sweep, columns, strict=True)))
+
+
+def members(
+    make: Callable[[Any], Game | Schedule], config: Any, seeds: Sequence[int], numbers: Mapping[str, Sequence[float]]
+) -> Callable[[int], Population]:
+    """The same from each member's own seed and numbers {field: [n]}."""
+    alone = make(replace(config, **{field: values[0] for field, values in numbers.items()}))
+    # Weakly typed, like the plain numbers that they stand for: they take the dtype of what they meet.
+    traced = {field: jnp.stack([jnp.asarray(float(v)) for v in values]) for field, values in numbers.items()}
+
+    def at(t):
+        def one(own):
+            game = make(replace(config, **own))
+            return game if isinstance(game, Game) else game(t)
+
+        return Population(one, tuple(seeds), traced)
+
+    if isinstance(alone, Game):
+        always = at(0)
+        return lambda t: always
+    phases: dict[int, Population] = {}  # one for each Game that the schedule of a single training returns
+    return lambda t: phases.setdefault(id(alone(t)), at(t))
+
+
+def decides_structure(make: Callable, config: Any, field: str, batch: Callable[[Game], Tree]) -> bool:
+    """Whether the field cannot be traced, because the shape of the computation depends on it.
+
+    batch: Game -> a round's batch [slices, B, …] or its shapes. UserError if the number enters no computation at all:
+    its members would be one and the same.
+    """
+    value, kind = getattr(config, field), {f.name: f.type for f in fields(config)}[field]
+    if "float" not in str(kind) or value is None:
+        return True
+    alone = make(config)
+    shapes = batch(alone if isinstance(alone, Game) else alone(0))
+
+    def round(number, key, batch):
+        game = make(replace(config, **{field: number}))
+        game = game if isinstance(game, Game) else game(0)
+        return step(game, init(game, key, batch), batch)
+
+    try:
+        program = jax.make_jaxpr(round)(float(value), jax.random.key(0), shapes).jaxpr
+    except TypeError:  # JAX's errors for a tracer that is asked for its value are of this kind
+        return True
+    if not any(program.invars[0] is used for equation in program.eqns for used in equation.invars):
+        raise UserError(f"{field} enters no computation of the game: every value of it would train the same.")
+    return False
+
+
+def each(games: Games, f: Callable, *trees: Tree, shared: tuple = ()) -> Tree:
+    """f(Game, *trees, *shared), or that of every member over the leading axis of `trees`."""
+    if isinstance(games, Game):
+        return f(games, *trees, *shared)
+
+    def over(rows, shared):
+        one = lambda row: f(games.make(row[0]), *row[1], *shared)
+        return jax.vmap(one)(rows) if jax.default_backend() != "cpu" else lax.map(one, rows)
+
+    mesh, own, same = _mesh(games), PartitionSpec("members"), PartitionSpec()
+    if mesh.size > 1:
+        over = jax.shard_map(over, mesh=mesh, in_specs=(own, same), out_specs=own, check_vma=False)
+    return over((games.numbers, trees), shared)
+
+
+def born(games: Games, seed: int, batch: Tree) -> State:
+    """State at round 0 from `seed`, of a population from its own seeds; `batch` [slices, B, …] tells the shapes."""
+    if isinstance(games, Game):
+        return init(games, jax.random.key(seed), batch)
+    keys = jax.vmap(jax.random.key)(np.array(games.seeds, np.uint32))
+    return each(games, lambda game, key: init(game, key, batch), keys)
+
+
+def numbers(games: Population) -> dict[str, list[float]]:
+    """{field: [n]} as they were given: 0.01, not its float32 0.0099999998."""
+    return {field: [float(str(v)) for v in np.asarray(values)] for field, values in games.numbers.items()}
+
+
+def members_of(games: Games) -> dict[str, Any]:
+    """What config.json says of a population's members, {} of a Game."""
+    return {} if isinstance(games, Game) else {"seeds": list(games.seeds), "numbers": numbers(games)}
+
+
+def seeds(games: Games, seed: int) -> tuple[int, ...]:
+    """Whose orders of the data are read: a population's own seeds, else `seed`."""
+    return (seed,) if isinstance(games, Game) else games.seeds
+
+
+def advance(
+    games: Games, rounds: Callable, t: Tree, state: State, *trees: Tree, shared: tuple = ()
+) -> tuple[State, dict]:
+    """`rounds`, (Game, State, *trees, *shared) -> (State, metrics with "finite"), from round t.
+
+    A member that is not finite rests: it keeps its last good State, which tells by its step that it is behind, and
+    "finite" is false from then on. The others go on.
+    """
+    if isinstance(games, Game):
+        return rounds(games, state, *trees, *shared)
+
+    def one(game, state, *rest):
+        *rest, t = rest
+        new, metrics = rounds(game, state, *rest)
+        good = metrics["finite"] & (state.step == t)
+        return jax.tree.map(partial(_where, good), new, state), metrics | {"finite": good}
+
+    return each(games, one, state, *trees, shared=(*shared, t))
+
+
+def _where(condition, a, b):
+    return a if a is b else jnp.where(condition, a, b)
+
+
+def shardings(games: Games) -> tuple[Sharding, Sharding]:
+    """Where what has an axis of members lies, and where what they share does."""
+    mesh = None if isinstance(games, Game) else _mesh(games)
+    if mesh is None or mesh.size == 1:
+        here = SingleDeviceSharding(jax.devices()[0])
+        return here, here
+    return NamedSharding(mesh, PartitionSpec("members")), NamedSharding(mesh, PartitionSpec())
+
+
+def _mesh(games):
+    count = max(k for k in range(1, len(games) + 1) if len(games) % k == 0 and k <= jax.device_count())
+    return Mesh(np.array(jax.devices()[:count]), ("members",))
+
+
+def select(games: Population, state: State, rows: Sequence[int]) -> tuple[Population, State]:
+    """The members named, in that order, with all they have learnt."""
+    rows = np.asarray(rows, int)
+    if not len(rows) or rows.min() < 0 or rows.max() >= len(games):
+        raise UserError(f"Members are 0 to {len(games) - 1}: {rows.tolist()} names none, or others.")
+    take = lambda tree: jax.tree.map(lambda x: x[rows], tree)
+    return replace(games, seeds=tuple(games.seeds[i] for i in rows), numbers=take(games.numbers)), take(state)
+
+
+def halve(games: Population, state: State, scores: Sequence[float], keep: float = 0.5) -> tuple[Population, State]:
+    """The best share of the members, the best first; lower scores are better, and one that is not finite is worst.
+
+    A rung of successive halving. Jamieson & Talwalkar 2016.
+    """
+    order = _ranked(games, scores)
+    return select(games, state, order[: max(1, round(keep * len(order)))])
+
+
+def exploit_and_explore(
+    key: Tree, games: Population, state: State, scores: Sequence[float], share: float = 0.2, factor: float = 1.2
+) -> tuple[Population, State]:
+    """A turn of population-based training: each of the worst `share` takes over all that one of the best has learnt,
+    and its numbers, each multiplied or divided by `factor`; key and data order stay its own. Jaderberg et al. 2017.
+
+    Lower scores are better. UserError without numbers to explore.
+    """
+    if not games.numbers:
+        raise UserError("These members differ by their seeds alone: there are no numbers to explore.")
+    order, count = _ranked(games, scores), max(1, round(share * len(games)))
+    if 2 * count > len(order):
+        raise UserError(f"{share:.0%} of {len(order)} members cannot both lose and win: share at most a half.")
+    pick, *coins = jax.random.split(key, 1 + len(games.numbers))
+    winners = np.array(order[:count])[np.asarray(jax.random.randint(pick, (count,), 0, count))]
+    rows = np.arange(len(order))
+    rows[order[-count:]] = winners
+    _, copied = select(games, state, rows)
+    changed = {}
+    for coin, (field, values) in zip(coins, sorted(games.numbers.items()), strict=True):
+        change = jnp.where(jax.random.bernoulli(coin, shape=(len(order),)), factor, 1 / factor)
+        changed[field] = values[rows] * jnp.where(rows == np.arange(len(order)), 1, change).astype(values.dtype)
+    return replace(games, numbers=changed), copied.replace(key=state.key)
+
+
+def _ranked(games, scores):
+    """Members, best first."""
+    scores = np.asarray(scores, float)
+    if scores.shape != (len(games),):
+        raise UserError(f"There are {len(games)} members and scores of shape {scores.shape}: give one for each.")
+    return [int(i) for i in np.argsort(np.where(np.isfinite(scores), scores, np.inf), kind="stable")]
