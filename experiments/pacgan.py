@@ -32,12 +32,14 @@ from gan_jax.game import Game, Player, Turn, move
 from gan_jax.models import toy
 from gan_jax.optimizers import adam
 
+Points = Literal["ring", "grid"]
+
 
 @dataclass(frozen=True)
 class Config:
     """The numbers of the authors' code."""
 
-    data: Literal["ring", "grid"] = "ring"
+    data: Points = "ring"
     steps: int = 400_000  # 400 epochs of 1,000 rounds
     batch: int = 100  # points read in a round: 100 packs
     seed: int = 0
@@ -50,7 +52,7 @@ class Config:
     samples: int = 2500  # to score
 
 
-MIXTURES = {"ring": mixtures.ring(), "grid": mixtures.grid()}
+MIXTURES: dict[Points, mixtures.Mixture] = {"ring": mixtures.ring(), "grid": mixtures.grid()}
 PRESETS = {
     name if m == 1 else f"{name}-pack{m}": Config(name, batch=100 * m, pack=m) for name in MIXTURES for m in range(1, 5)
 }
