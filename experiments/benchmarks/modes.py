@@ -1,0 +1,117 @@
+"""How many modes a paper's game finds: a preset trained from several seeds as one program, scored as the paper does.
+
+    python experiments/benchmarks/modes.py pacgan:ring --seeds 10 --steps 20000 --out OUT.json
+
+Starting it again continues its run. The verdict compares with the paper's numbers, by one rule: a share of the
+published schedule under 5 % is "not run"; else a score agrees if the two means differ by at most two standard errors,
+ours and theirs combined (√(a² + b²)). All seeds count, those that collapsed too.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+from record import mean_se, record
+
+from gan_jax import papers, population, train
+from gan_jax.run import read_rows, sampler
+
+LEAST = 0.05  # of the published schedule
+
+
+def verdict(share: float, scores: dict, published: dict) -> str:
+    """In words, by the rule above."""
+    if share < LEAST:
+        return f"not run: {share:.1%} of the schedule"
+    apart = {}
+    for name, (mean, error) in published.items():
+        allowed = 2 * np.hypot(scores[name]["se"] or 0, error or 0)
+        if scores[name]["infinite"]:
+            apart[name] = f"infinite in {scores[name]['infinite']}"
+        elif abs(scores[name]["mean"] - mean) > allowed:
+            apart[name] = "above" if scores[name]["mean"] > mean else "below"
+    schedule = "" if share >= 1 else f" at {share:.0%} of the schedule"
+    if not published:
+        return f"nothing published to compare with{schedule}"
+    if not apart:
+        return f"agrees with the paper{schedule}"
+    return f"differs from the paper{schedule}: " + ", ".join(f"{name} {how}" for name, how in apart.items())
+
+
+def scored(judge, key, n):
+    """A callback: scores of n samples of every member."""
+
+    def score(run, step):
+        samples = sampler(run.game, n)(run.state, key)
+        return lambda: by_member(judge, samples)
+
+    return score
+
+
+def by_member(judge, samples):
+    """{"score/modes": [members], …}"""
+    rows = [{f"score/{name}": float(score) for name, score in judge(np.asarray(x)).items()} for x in samples]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def finite(values):
+    """Mean and standard error of the members that have one, and how many have not: no sample near any mode."""
+    have = np.isfinite(values)
+    return (mean_se(values[have]) if have.any() else {"mean": None, "se": None, "values": []}) | {
+        "infinite": int((~have).sum())
+    }
+
+
+def main(
+    title: tyro.conf.Positional[str],
+    /,
+    out: Path,
+    seeds: int = 10,
+    steps: int = 0,
+    run: str = "",
+    score_every: int = 1000,
+    notes: str = "",
+) -> None:
+    """Train and score PAPER:PRESET; steps 0 is the whole schedule."""
+    module, config = papers.preset(title)
+    steps, folder = steps or config.steps, Path(run or f"runs/{title.replace(':', '-')}-{seeds}seeds")
+    many, judge = population.of(module.game, config, range(seeds)), module.score(config)
+    began = time.perf_counter()
+    trained = train(
+        many,
+        module.data(config),
+        steps=steps,
+        batch=config.batch,
+        run=folder,
+        log_every=score_every,
+        checkpoint_every=5 * score_every,
+        callbacks=[(score_every, scored(judge, jax.random.key(1), config.samples))],
+        paper=title,
+        config=dataclasses.asdict(config),
+    )
+    final = by_member(judge, trained.sample(jax.random.key(2), config.samples))
+    scores = {name.removeprefix("score/"): finite(values) for name, values in final.items()}
+    published = {name: value for name, value in module.PUBLISHED.get(title.split(":")[1], {}).items() if name in scores}
+    said = "; ".join(f"{n} {m:g}" + (f" ± {e:g}" if e is not None else "") for n, (m, e) in published.items())
+    share, rows = steps / config.steps, read_rows(folder)
+    record(
+        out,
+        paper=title,
+        ran=f"{steps:,} of the recipe's {config.steps:,} rounds",
+        share=share,
+        published={"value": said, "protocol": module.PROTOCOL} if published else None,
+        scores=scores,
+        seeds=list(range(seeds)),
+        seconds=rows[-1]["seconds"] if rows else time.perf_counter() - began,
+        verdict=verdict(share, scores, published),
+        rule="a score agrees if the means differ by at most 2 √(SE² + SE²); under 5 % of the schedule is not run",
+        along=[row for row in rows if "member" not in row and "score/modes" in row],
+        notes=notes,
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
