@@ -146,12 +146,17 @@ def each(games: Games, f: Callable, *trees: Tree, shared: tuple = ()) -> Tree:
 
     def over(rows, shared):
         one = lambda row: f(games.make(row[0]), *row[1], *shared)
-        return jax.vmap(one)(rows) if jax.default_backend() != "cpu" else lax.map(one, rows)
+        return lax.map(one, rows) if one_after_another() else jax.vmap(one)(rows)
 
     mesh, own, same = _mesh(games), PartitionSpec("members"), PartitionSpec()
     if mesh.size > 1:
         over = jax.shard_map(over, mesh=mesh, in_specs=(own, same), out_specs=own, check_vma=False)
     return over((games.numbers, trees), shared)
+
+
+def one_after_another() -> bool:
+    """Whether a device runs its members in turn, not side by side."""
+    return jax.default_backend() == "cpu"
 
 
 def born(games: Games, seed: int, batch: Tree) -> State:
