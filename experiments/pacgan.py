@@ -86,6 +86,10 @@ def score(c: Config) -> Callable:
     return partial(metrics.modes_covered, mixture=MIXTURES[c.data])
 
 
+def perfect(c: Config) -> dict[str, metrics.Score]:
+    return metrics.perfect_modes(MIXTURES[c.data], c.samples)
+
+
 def game(c: Config) -> Game:
     if c.batch % c.pack:
         raise UserError(f"Packs of {c.pack} do not divide a batch of {c.batch}: give a batch that they divide.")
