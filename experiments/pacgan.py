@@ -6,6 +6,7 @@ arXiv:1712.04086. Table 1, the two mixtures of Gaussians, by the authors' code
     ring         8 modes on a circle, one sample to a pack: the plain GAN of the table
     ring-pack2   D judges two samples at once; so ring-pack3 and ring-pack4
     grid         25 modes on a square; so grid-pack2, grid-pack3 and grid-pack4
+    embedded     VEEGAN's ten modes in 1,200 dimensions (Srivastava et al. 2017, Table 1), by the networks of the others
 
     python experiments/pacgan.py ring-pack2
     python experiments/pacgan.py grid --steps 20_000 --score-every 1000
@@ -14,6 +15,10 @@ Differs: the original draws 100,000 packs from its 100,000 points once, here an 
 the next epoch deals anew: with packs of m, 400,000 rounds are 400·m epochs. There each trial has its own points, here
 all have the same. Its samples use a running average of the standard deviation, ours of the variance, and it refreshes
 its averages on 5,000 points before it scores.
+
+VEEGAN's networks for `embedded` are not in its repository; its GAN finds 1.6 modes with 2.0 % of high quality, VEEGAN
+5.5 with 28.3 %. It counts what is within 10 σ, where no exact sample lies: they are √700 ≈ 26.5 σ from their centres,
+so that what is counted are samples with too little noise.
 """
 
 from collections.abc import Callable
@@ -32,7 +37,7 @@ from gan_jax.game import Game, Player, Turn, move
 from gan_jax.models import toy
 from gan_jax.optimizers import adam
 
-Points = Literal["ring", "grid"]
+Points = Literal["ring", "grid", "embedded"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Config:
     steps: int = 400_000  # 400 epochs of 1,000 rounds
     batch: int = 100  # points read in a round: 100 packs
     seed: int = 0
+    points: int = 100_000  # to learn from
     pack: int = 1  # samples that D judges at once
     latent: int = 2
     width_G: int = 400
@@ -52,13 +58,22 @@ class Config:
     samples: int = 2500  # to score
 
 
-MIXTURES: dict[Points, mixtures.Mixture] = {"ring": mixtures.ring(), "grid": mixtures.grid()}
-PRESETS = {
-    name if m == 1 else f"{name}-pack{m}": Config(name, batch=100 * m, pack=m) for name in MIXTURES for m in range(1, 5)
+MIXTURES: dict[Points, mixtures.Mixture] = {
+    "ring": mixtures.ring(),
+    "grid": mixtures.grid(),
+    "embedded": mixtures.embedded(),
 }
-TINY = Config(steps=2, batch=8, pack=2, width_G=8, width_D=4, samples=50)
+PLANE: tuple[Points, Points] = ("ring", "grid")
+PRESETS = {
+    **{n if m == 1 else f"{n}-pack{m}": Config(n, batch=100 * m, pack=m) for n in PLANE for m in range(1, 5)},
+    "embedded": Config("embedded", points=10_000),
+}
+TINY = Config(steps=2, batch=8, points=64, pack=2, width_G=8, width_D=4, samples=50)
 
-PROTOCOL = "Table 1: 2,500 samples, of high quality within 3 σ; mean and standard error of 10 trials"
+PROTOCOL = (
+    "2,500 samples, of high quality within 3 σ; mean and standard error of 10 trials (PacGAN, Table 1). "
+    "embedded: within 10 σ, 5 trials (VEEGAN, Table 1)"
+)
 _table = {
     "ring": ((6.3, 0.5), (0.982, 0.002), (0.45, 0.09)),
     "ring-pack2": ((7.9, 0.1), (0.956, 0.020), (0.07, 0.03)),
@@ -71,11 +86,11 @@ _table = {
 }
 PUBLISHED = {
     preset: dict(zip(("modes", "high_quality", "reverse_kl"), row, strict=True)) for preset, row in _table.items()
-}
+} | {"embedded": {"modes": (1.6, None), "high_quality": (0.020, None)}}
 
 
 def data(c: Config) -> sources.Data:
-    return synthetic.mixture(MIXTURES[c.data])
+    return synthetic.mixture(MIXTURES[c.data], c.points)
 
 
 def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
@@ -84,6 +99,10 @@ def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
 
 def score(c: Config) -> Callable:
     return partial(metrics.modes_covered, mixture=MIXTURES[c.data])
+
+
+def perfect(c: Config) -> dict[str, metrics.Score]:
+    return metrics.perfect_modes(MIXTURES[c.data], c.samples)
 
 
 def game(c: Config) -> Game:

@@ -1,6 +1,7 @@
 """gan_jax/cli.py: a run from its command to its samples, and one line for whatever its user can mend."""
 
 import contextlib
+import functools
 import io
 import json
 import re
@@ -16,8 +17,8 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from gan_jax import cli, cost, load, papers
-from gan_jax.metrics import Score
+from gan_jax import cli, cost, load, mixtures, papers, viz
+from gan_jax.metrics import Score, modes_covered, perfect_modes
 from gan_jax.run import CHUNK, read_rows
 
 DCGAN = ROOT / "experiments" / "dcgan.py"
@@ -40,9 +41,10 @@ def shell(monkeypatch, capsys, tmp_path):
     """(words) -> exit code, stdout and stderr, in an empty folder; the first word is a paper's file or gan_jax."""
     monkeypatch.chdir(tmp_path)
 
-    def run(program, *words):
+    def run(program, *words, real=False):
         monkeypatch.setattr(sys, "argv", [program, *map(str, words)])
-        monkeypatch.setattr(papers, "FOLDER", ROOT / ("experiments" if program == "dcgan.py" else "tests/papers"))
+        real = real or (ROOT / "experiments" / program).exists()
+        monkeypatch.setattr(papers, "FOLDER", ROOT / ("experiments" if real else "tests/papers"))
         try:
             cli.main() if program == "gan_jax" else cli.experiment(program)
         except SystemExit as stop:
@@ -115,10 +117,43 @@ def test_evaluate_a_run_and_images(trained, shell, tmp_path, monkeypatch):
     code, out, err = shell("gan_jax", "evaluate", "digits", *flags)
     assert code == 0 and "warning: 11% of these images are real ones, byte for byte." in err
     assert "error: --n 0 samples of a run give no score" in shell("gan_jax", "evaluate", trained[0], "--n", 0)[2]
-    about = json.loads((trained[0] / "config.json").read_text())
-    (tmp_path / "points").mkdir()
-    (tmp_path / "points" / "config.json").write_text(json.dumps(about | {"batch": {"x": [[32, 2], "float32"]}}))
-    assert "error: points makes no images but arrays of shape [2]" in shell("gan_jax", "evaluate", "points")[2]
+
+
+def test_points_are_drawn_and_scored_as_their_paper_does(shell, tmp_path, monkeypatch):
+    wide = mixtures.ring(sigma=0.4)  # so that samples of no training are near to some of the modes
+    monkeypatch.setitem(papers.paper("pacgan").MIXTURES, "ring", wide)
+    small = ["--batch", 8, "--points", 64, "--width-G", 8, "--width-D", 4, "--samples", 300, "--run", "a"]
+    flags = ["--steps", 4, "--score-every", 2, "--sample-every", 2, "--best=-score/modes"]
+    code, out, err = shell("pacgan.py", "ring", *small, *flags)
+    assert code == 0 and "sample a --n 2500" in out, err
+    rows = [row for row in read_rows(tmp_path / "a") if "score/modes" in row]
+    samples = load(tmp_path / "a").sample(jax.random.key(0), 300)
+    expected = {f"score/{name}": score.value for name, score in modes_covered(samples, wide).items()}
+    assert [row["step"] for row in rows] == [2, 4] and expected.items() <= rows[1].items()
+    assert 0 < expected["score/modes"] <= 8 and 0 < expected["score/high_quality"] <= 1
+    for name in ("samples/real.png", "samples/2.png", "samples/4.png", "progress.gif"):
+        with Image.open(tmp_path / "a" / name) as picture:
+            assert picture.size == (viz.SIDE, viz.SIDE)
+
+    command = functools.partial(shell, "gan_jax", real=True)
+    code, out, err = command("evaluate", "a", "--seed", 3)
+    assert code == 0 and len(lines := out.splitlines()) == 6, err
+    anchors = perfect_modes(wide, 300).values()
+    assert lines[1::2] == [f"    perfect: {str(anchor).partition(';')[0]}" for anchor in anchors]
+    assert all("(5 draws of samples); fake 300, mixture ring of 8" in line for line in lines[::2])
+    (kept,) = [json.loads(line) for line in (tmp_path / "a" / "scores.jsonl").read_text().splitlines()]
+    draws = [load(tmp_path / "a").sample(key, 300) for key in jax.random.split(jax.random.key(3), 5)]
+    modes = np.mean([modes_covered(x, wide)["modes"].value for x in draws])
+    assert kept["step"] == 4 and kept["scores"]["modes"]["value"] == pytest.approx(modes)
+    assert cli._own_scores(json.loads((tmp_path / "a" / "config.json").read_text()), 60)[1] == 60
+    assert command("sample", "a", "--n", 99, "--out", "x.png")[0] == 0
+    with Image.open(tmp_path / "x.png") as picture:
+        np.testing.assert_array_equal(
+            np.asarray(picture), viz.scatter(load(tmp_path / "a").sample(jax.random.key(0), 99))
+        )
+    assert "error: a makes no images but arrays of shape [2], which" in command("evaluate", "a", "--scores", "prdc")[2]
+    err = shell("pacgan.py", "ring", *small, "--score-every", 2, "--scores", "prdc")[2]
+    assert "error: --scores are of images, not of arrays of shape [2]: leave it out." in err
 
 
 def test_scores_along_a_run_by_flags(shell, tmp_path, monkeypatch):

@@ -32,6 +32,19 @@ def test_pacgans_parameter_counts():
         assert count(toy.MaxoutDiscriminator(), jnp.zeros((2, 2 * pack))) == (403_201 + 2000 * pack, (2,))
 
 
+def test_wgan_gps_parameter_counts():
+    assert count(toy.ReLUGenerator(), jnp.zeros((2, 2))) == (527_874, (2, 2))
+    assert count(toy.ReLUCritic(), jnp.zeros((2, 2))) == (527_361, (2,))
+
+
+def test_wgan_gps_weights_are_uniform_with_the_deviations_of_he_and_glorot():
+    params = toy.ReLUCritic().init(jax.random.key(0), jnp.zeros((2, 2)))["params"]
+    for i, deviation in enumerate([np.sqrt(2 / 2), np.sqrt(2 / 512), np.sqrt(2 / 512), np.sqrt(2 / 513)]):
+        W = np.asarray(params[f"Dense_{i}"]["kernel"])
+        assert W.std() == pytest.approx(deviation, rel=0.06) and not params[f"Dense_{i}"]["bias"].any()
+        assert 0.95 < abs(W).max() / (np.sqrt(3) * deviation) <= 1
+
+
 def test_a_maxout_unit_is_the_largest_of_its_linear_functions():
     D, x = toy.MaxoutDiscriminator(width=7, pieces=3), np.random.default_rng(0).normal(size=(5, 4))
     noise = lambda w: w + 0.1 * jax.random.normal(jax.random.key(w.size), w.shape)

@@ -11,7 +11,6 @@ import pytest
 from gan_jax import papers
 from gan_jax.errors import UserError
 from gan_jax.game import init, net, step
-from gan_jax.metrics import perfect_modes
 from gan_jax.optimizers import sgd
 from gan_jax.priors import normal
 
@@ -101,7 +100,11 @@ def test_a_pack_must_divide_the_batch():
 def test_the_published_table_is_of_what_is_scored():
     for title, published in module.PUBLISHED.items():
         c = module.PRESETS[title]
-        scores = module.score(c)(module.data(c)["x"][: c.samples])
-        assert scores.keys() == published.keys() == perfect_modes(module.MIXTURES[c.data], c.samples).keys()
-        assert scores["modes"].value == len(module.MIXTURES[c.data].centres) and scores["high_quality"].value > 0.98
-        assert c.batch == 100 * c.pack and c.steps == 400_000
+        scores, perfect = module.score(c)(module.data(c)["x"][: c.samples]), module.perfect(c)
+        assert scores.keys() == perfect.keys() >= published.keys() and c.steps == 400_000
+        if title == "embedded":  # exact samples lie outside of what VEEGAN counts
+            assert scores["modes"].value == scores["high_quality"].value == 0
+        else:
+            assert scores["modes"].value == len(module.MIXTURES[c.data].centres) and c.batch == 100 * c.pack
+            assert abs(scores["high_quality"] - perfect["high_quality"]) < 4 * perfect["high_quality"].uncertainty
+    assert module.PUBLISHED.keys() == module.PRESETS.keys()

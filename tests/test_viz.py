@@ -47,6 +47,85 @@ def test_what_is_no_image_is_said(shape):
         viz.grid(np.full((1, 2, 2, 1), np.nan))
 
 
+def test_a_picture_is_a_grid_of_images_or_a_cloud_of_points():
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 3))
+    np.testing.assert_array_equal(viz.picture(x, x[:2]), viz.grid(x))
+    np.testing.assert_array_equal(
+        viz.picture(x[:, 0, :2, 0], x[:, 1, :2, 0]), viz.scatter(x[:, 0, :2, 0], x[:, 1, :2, 0])
+    )
+
+
+def at(picture, x, y):
+    """The pixel of a point in a frame of real points from -1 to 1, which take the middle 7/8 of it."""
+    return picture[at_row(y), at_column(x)].tolist()
+
+
+def at_column(x):
+    return int((x * 7 / 16 + 0.5) * viz.SIDE)
+
+
+def at_row(y):
+    return viz.SIDE - 1 - at_column(y)
+
+
+CORNERS = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]])
+
+
+def test_points_are_where_they_are_and_real_ones_behind_them():
+    picture = viz.scatter(np.array([[0.5, 0.25], [0.5, 0.25], [-0.5, 0], [1, 1], [7, 0], [0, -1.2]]), CORNERS)
+    assert picture.shape == (viz.SIDE, viz.SIDE, 3) and picture.dtype == np.uint8
+    white, real, once = [255] * 3, at(picture, -1, -1), at(picture, -0.5, 0)
+    twice, both = at(picture, 0.5, 0.25), at(picture, 1, 1)
+    assert at(picture, 0.5, -0.25) == at(picture, 0.25, 0.5) == white
+    assert (
+        real == at(picture, 1, -1) == at(picture, -1, 1)
+        and sum(real) > sum(once) > sum(both)
+        and max(twice) < max(once)
+    )
+    drawn = (picture != 255).any(2).sum()
+    assert drawn == 6 * viz.DOT**2  # four corners and two places within; what lies outside is left out
+    np.testing.assert_array_equal(np.argwhere((picture == twice).all(2)).mean(0), [at_row(0.25), at_column(0.5)])
+
+
+def test_the_frame_is_that_of_the_real_points_or_of_the_samples_own():
+    rng = np.random.default_rng(0)
+    real, first, second = rng.normal(size=(50, 2)), rng.normal(size=(9, 2)), 100 + rng.normal(size=(9, 2))
+    behind = viz.scatter(second, real)  # all samples lie outside
+    seen = (viz.scatter(first, real) != behind).any(2)
+    assert 0 < seen.sum() <= 9 * viz.DOT**2
+    np.testing.assert_array_equal(viz.scatter(3 * first - 5), viz.scatter(first))
+    drawn = np.argwhere((viz.scatter(first) != 255).any(2))
+    assert abs(drawn.min(0) - viz.SIDE / 16).max() <= 2 and abs(drawn.max(0) - viz.SIDE * 15 / 16).max() <= 2
+    assert (viz.scatter(np.ones((4, 2)))[viz.SIDE // 2, viz.SIDE // 2] < 100).any()  # a collapsed generator's
+
+
+def test_points_of_many_dimensions_are_seen_along_the_principal_axes_of_the_real_ones():
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 3, 500)
+    real = rng.normal(size=(500, 40)) + 30 * level[:, None]
+    marked = (viz.scatter(real[:1], real) != viz.scatter(real[:1] + 1e6, real)).any(2)
+    assert marked.sum() <= viz.DOT**2
+    columns = (viz.scatter(real) != 255).any((0, 2))
+    runs = np.flatnonzero(np.diff(np.concatenate([[0], columns, [0]])))
+    gaps = runs[2::2] - runs[1:-1:2]
+    assert (gaps > viz.SIDE / 4).sum() == 2  # three upright stripes, one a level
+
+
+@pytest.mark.parametrize(
+    "points, real, words",
+    [
+        (np.zeros((5, 1)), None, r"points \[n, 2 or more\]; \[5, 1\] are not"),
+        (np.zeros((5, 2, 2)), None, r"\[5, 2, 2\] are not"),
+        (np.zeros((0, 2)), None, r"\[0, 2\] are not"),
+        (np.zeros((5, 2)), np.zeros((5, 3)), r"\[5, 2\] and \[5, 3\] are not"),
+        (np.full((5, 2), np.nan), np.zeros((5, 2)), "not finite"),
+    ],
+)
+def test_what_is_no_point_is_said(points, real, words):
+    with pytest.raises(UserError, match=words):
+        viz.scatter(points, real)
+
+
 @pytest.mark.parametrize(("c", "mode"), [(1, "L"), (3, "RGB")])
 def test_a_png_is_lossless_and_alone(tmp_path, c, mode):
     picture = np.random.default_rng(1).integers(0, 256, (9, 7, c)).astype(np.uint8)

@@ -4,7 +4,7 @@ from functools import reduce
 
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.initializers import normal
+from flax.linen.initializers import glorot_uniform, he_uniform, normal
 
 from gan_jax.nn.norm import BatchNorm
 
@@ -43,3 +43,32 @@ class MaxoutDiscriminator(nn.Module):
             h = nn.DenseGeneral((self.pieces, self.width), kernel_init=normal(0.02))(h)
             h = reduce(jnp.maximum, (h[:, i] for i in range(self.pieces)))  # on CPU much faster than h.max(1)
         return nn.Dense(1, kernel_init=normal(0.02))(h)[:, 0]
+
+
+class ReLUGenerator(nn.Module):
+    """z [b, latent] -> x [b, features] through three layers of ReLU. WGAN-GP's for its toys, with 512 units."""
+
+    features: int = 2
+    width: int = 512
+
+    @nn.compact
+    def __call__(self, z):
+        h = _relu_layers(z, self.width)
+        return nn.Dense(self.features, kernel_init=glorot_uniform())(h)
+
+
+class ReLUCritic(nn.Module):
+    """x [b, d] -> logits [b] through three layers of ReLU. WGAN-GP's for its toys, with 512 units."""
+
+    width: int = 512
+
+    @nn.compact
+    def __call__(self, x):
+        h = _relu_layers(x, self.width)
+        return nn.Dense(1, kernel_init=glorot_uniform())(h)[:, 0]
+
+
+def _relu_layers(h, width):
+    for _ in range(3):
+        h = nn.relu(nn.Dense(width, kernel_init=he_uniform())(h))
+    return h

@@ -33,6 +33,11 @@ def test_scores_of_different_protocols_refuse(other, words):
             compare()
 
 
+def test_an_infinite_score_has_no_standard_error():
+    drawn = over_draws([Score("KL", value, {}) for value in (1.0, np.inf, 2.0, 3.0, np.inf)])
+    assert drawn.value == np.inf and drawn.uncertainty is None
+
+
 def test_draws_give_a_standard_error():
     rng = np.random.default_rng(0)
     drawn = over_draws([Score("mean", float(v), {}) for v in rng.normal(size=400)])
