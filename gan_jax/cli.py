@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from tyro.conf import Positional
@@ -41,9 +42,9 @@ class Options:
     sample_every: int = 500
     checkpoint_every: int = 1000
     keep_every: int = 0  # checkpoints kept beside the last two; 0: none
-    score_every: int = 0  # rounds between scores of samples against the training images; 0: none
-    scores: str = ",".join(scoring.USUAL)  # what to score, as `python -m gan_jax evaluate --help` lists it
-    score_n: int = 1000  # samples to score
+    score_every: int = 0  # rounds between scores of samples; 0: none
+    scores: str = ""  # of images, as `python -m gan_jax evaluate --help` lists them; by default the paper's own, if any
+    score_n: int = 1000  # samples to score against the training images
     extractor: str = "pixels"  # or random, or a file of weights, as for `evaluate`
     best: str = (
         ""  # a metric whose best checkpoint, of those it is logged at, is kept; lower is better, "-NAME": higher
@@ -76,8 +77,9 @@ def run_experiment(title: str, config: Any, options: Options = Options()) -> Non
     key, fields = jax.random.key(config.seed), dataclasses.asdict(config)
     written = [writers.tensorboard(folder)] if options.tensorboard else []
     written += [writers.wandb(folder, title, fields)] if options.wandb else []
-    first = batch_indices(config.seed, 0, len(data["x"]), min(64, len(data["x"])))[0]
-    scored = [_scored(data, config.data, options)] if options.score_every else []
+    shown = 64 if data["x"].ndim == 4 else 2500  # images, or points
+    first = batch_indices(config.seed, 0, len(data["x"]), min(shown, len(data["x"])))[0]
+    scored = [_scored(module, config, data, options)] if options.score_every else []
     train(
         game,
         data,
@@ -91,7 +93,7 @@ def run_experiment(title: str, config: Any, options: Options = Options()) -> Non
         keep_every=options.keep_every or None,
         best=options.best or None,
         dispatch=options.dispatch or None,
-        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first])), *scored],
+        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first], shown)), *scored],
         writers=written,
         paper=title,
         config=fields,
@@ -100,27 +102,36 @@ def run_experiment(title: str, config: Any, options: Options = Options()) -> Non
     viz.gif(pictures, folder / "progress.gif")
     viz.curves(read_rows(folder), folder / "curves.png")
     print(f"{folder} has {config.steps} rounds: samples/, progress.gif, curves.png, metrics.jsonl and checkpoints/.")
-    print(f"More samples: python -m gan_jax sample {folder} --n 64 --out grid.png")
+    print(f"More samples: python -m gan_jax sample {folder} --n {shown} --out grid.png")
 
 
-def _pictures(folder, key, real):
-    """A callback that draws samples from the same noise each time; `real` is drawn once."""
+def _pictures(folder, key, real, n):
+    """A callback that draws n samples from the same noise each time; `real` is drawn once."""
     made = {}
 
     def draw(run, step):
         if not (folder / "samples" / "real.png").exists():
-            viz.save_png(folder / "samples" / "real.png", viz.grid(real))
-        images = made.setdefault(run.game, sampler(run.game, 64))(run.state, key)
-        return lambda: viz.save_png(folder / "samples" / f"{step}.png", viz.grid(np.asarray(images)))
+            viz.save_png(folder / "samples" / "real.png", viz.picture(real))
+        images = made.setdefault(run.game, sampler(run.game, n))(run.state, key)
+        return lambda: viz.save_png(folder / "samples" / f"{step}.png", viz.picture(np.asarray(images), real))
 
     return draw
 
 
-def _scored(data, name, options):
-    """A callback that scores samples against the images that the run learns from."""
-    names = scoring.check(options.scores.split(","))
-    against = scoring.reference(data, f"{scoring.stem(name)} as trained on", scoring.extractor(options.extractor))
+def _scored(module, config, data, options):
+    """A callback that scores samples as the paper does, or against the images that the run learns from."""
+    if hasattr(module, "score") and not options.scores:
+        score, some = module.score(config), sources.to_float(jnp.asarray(data["x"][:32]))
+        return options.score_every, *scoring.along(score, list(score(np.asarray(some))), config.samples)
+    if data["x"].ndim != 4:
+        raise UserError(f"--scores are of images, not of arrays of shape {list(data['x'].shape[1:])}: leave it out.")
+    names, name = scoring.check(_names(options.scores)), f"{scoring.stem(config.data)} as trained on"
+    against = scoring.reference(data, name, scoring.extractor(options.extractor))
     return options.score_every, *scoring.callback(against, names, options.score_n)
+
+
+def _names(scores):
+    return scores.split(",") if scores else scoring.USUAL
 
 
 def main() -> None:
@@ -183,7 +194,7 @@ def sample(
     truncation: float | None = None,
     step: int | None = None,
 ) -> None:
-    """Samples of the run in folder RUN, as a grid (.png) or as numbers (.npz: samples [n, h, w, c] in [-1, 1])."""
+    """Samples of the run in folder RUN, as a picture (.png) or as numbers (.npz: samples [n, …], images in [-1, 1])."""
     path = Path(out)
     if path.suffix not in SAVE:
         raise UserError(f"--out {out} must end in {' or '.join(SAVE)}.")
@@ -205,7 +216,7 @@ def _save_npz(path, samples):
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
 
 
-SAVE = {".png": lambda path, samples: viz.save_png(path, viz.grid(samples)), ".npz": _save_npz}
+SAVE = {".png": lambda path, samples: viz.save_png(path, viz.picture(samples)), ".npz": _save_npz}
 
 
 def evaluate(
@@ -213,19 +224,20 @@ def evaluate(
     /,
     data: str = "",
     split: str = "train",
-    scores: str = ",".join(scoring.USUAL),
+    scores: str = "",
     extractor: str = "pixels",
     resize: str = "",
-    n: int = 10_000,
+    n: int | None = None,
     real: int = 0,
     draws: int = 5,
     seed: int = 0,
     step: int | None = None,
     out: str = "",
 ) -> None:
-    """Scores of a run, or of images in a folder, tar or .npz, against the real images of --data.
+    """Scores of a run, or of images in a folder, tar or .npz: a paper's own, or against the real images of --data.
 
-    --scores      of frechet_distance, kernel_distance, prdc, inception_score, nearest_neighbour_test, intra_class,
+    --scores      the paper's own if it has such and none are named; else frechet_distance,kernel_distance,prdc; or some
+                  of frechet_distance, kernel_distance, prdc, inception_score, nearest_neighbour_test, intra_class,
                   classification_accuracy, sliced_wasserstein, ms_ssim: several with commas
     --extractor   pixels, random, a classifier's .npz, or the .pth of FID's Inception network
     --resize      for Inception: tf1_bilinear, as the published FID, or pil_bicubic, as clean-fid
@@ -233,36 +245,62 @@ def evaluate(
     --real        real images to compare with, taken at random (0: all)
     --out         where a row is added; by default scores.jsonl in the run's folder
     """
-    if min(n, real, draws) < 0:
-        raise UserError(f"--n {n}, --real {real} and --draws {draws} count something: they must be 0 or more.")
-    names = scoring.check(scores.split(","))
+    if min(n or 0, real, draws) < 0:
+        raise UserError(f"--n {n or 0}, --real {real} and --draws {draws} count something: they must be 0 or more.")
+    names = scoring.check(_names(scores))
     about = describe(Path(source)) if (Path(source) / "config.json").exists() else {}
+    if about and n == 0:
+        raise UserError("--n 0 samples of a run give no score: it must be 1 or more.")
+    run, perfect = load(source, step=step) if about else None, {}
+    how = {"draws": draws, "seed": seed, "progress": True}
+    if run and not (scores or data) and (own := _own_scores(about, n)):
+        scorer, n, perfect = own
+        found = scoring.score_run(run, scorer, n=n, **how)
+    else:
+        n = 10_000 if n is None else n
+        against = _reference(source, about, data, split, scoring.extractor(extractor, resize), real)
+        if run:
+            found = scoring.score_run(run, scoring.scorer(against, names), n=n, **how)
+        else:
+            found = _score_images(source, against, names, n)
+    row = {"source": source, "date": datetime.date.today().isoformat()}
+    row |= {"step": int(run.state.step), "seed": seed} if run else {}
+    for name, score in found.items():
+        print(score)
+        if name in perfect:
+            print(f"    perfect: {str(perfect[name]).partition(';')[0]}")
+    if out or run:
+        _add_row(Path(out or f"{source}/scores.jsonl"), row | {"scores": {k: vars(v) for k, v in found.items()}})
+
+
+def _score_images(source, against, names, n):
+    samples = sources.load(source)
+    same = scoring.copied(against.real, scoring.to_bytes(samples["x"]))
+    if same > 0.01:
+        print(f"warning: {same:.0%} of these images are real ones, byte for byte.", file=sys.stderr)
+    return scoring.score_images(samples, against, names, n=n)
+
+
+def _own_scores(about, n):
+    """(scores, of how many samples, what exact samples get) of the paper of a run, or None if it has no own ones."""
+    module, config = papers.configured(about["paper"], about["config"])
+    if not hasattr(module, "score"):
+        return None
+    config = dataclasses.replace(config, samples=n or config.samples)
+    return module.score(config), config.samples, module.perfect(config) if hasattr(module, "perfect") else {}
+
+
+def _reference(source, about, data, split, seen_by, real):
+    """The real images of `data`, by default a run's own, in the shape that it makes."""
     shape = about["batch"]["x"][0][1:] if about else [None] * 3
     if len(shape) != 3:
         raise UserError(f"{source} makes no images but arrays of shape {shape}, which have no scores here.")
-    if about and n < 1:
-        raise UserError("--n 0 samples of a run give no score: it must be 1 or more.")
-    run = load(source, step=step) if about else None
     data = data or about.get("config", {}).get("data", "")
     if not data:
         raise UserError("There is nothing to compare with: name the real images by --data.")
     side, _, channels = shape
     images = sources.load(data, split=split, size=side, channels=channels)
-    seen_by = scoring.extractor(extractor, resize)
-    against = scoring.reference(images, f"{scoring.stem(data)} {split}", seen_by, real, progress=True)
-    row = {"source": source, "date": datetime.date.today().isoformat()}
-    if run:
-        found = scoring.score_run(run, against, names, n=n, draws=draws, seed=seed, progress=True)
-        row |= {"step": int(run.state.step), "seed": seed}
-    else:
-        samples = sources.load(source)
-        found = scoring.score_images(samples, against, names, n=n)
-        same = scoring.copied(against.real, scoring.to_bytes(samples["x"]))
-        if same > 0.01:
-            print(f"warning: {same:.0%} of these images are real ones, byte for byte.", file=sys.stderr)
-    print(*found.values(), sep="\n")
-    if out or run:
-        _add_row(Path(out or f"{source}/scores.jsonl"), row | {"scores": {k: vars(v) for k, v in found.items()}})
+    return scoring.reference(images, f"{scoring.stem(data)} {split}", seen_by, real, progress=True)
 
 
 def _add_row(path, row):

@@ -155,16 +155,23 @@ def score(fake: Seen, against: Reference, names: Sequence[str]) -> dict[str, Sco
     return found
 
 
+def scorer(against: Reference, names: Sequence[str]) -> Callable[[np.ndarray], dict[str, Score]]:
+    """Samples [n, h, w, c] in [-1, 1] -> their scores."""
+    return lambda samples: score(see(to_bytes(samples), against), against, names)
+
+
 def score_run(
-    run: Run, against: Reference, names: Sequence[str], *, n: int, draws: int = DRAWS, seed: int = 0, progress=False
+    run: Run, scores: Callable, *, n: int, draws: int = DRAWS, seed: int = 0, progress: bool = False
 ) -> dict[str, Score]:
-    """The mean scores of independent draws of n samples, and their standard errors. UserError for fewer than 5."""
+    """The mean scores of independent draws of n samples, and their standard errors; `scores` takes samples [n, …].
+
+    UserError for fewer than 5 draws.
+    """
     if draws < DRAWS:
         raise UserError(f"{draws} draws give no uncertainty: take {DRAWS} or more.")
-    found = []
-    for key in tqdm(jax.random.split(jax.random.key(seed), draws), disable=not progress, unit=" draws"):
-        found.append(score(see(to_bytes(run.sample(key, n)), against), against, names))
-    return {name: metrics.over_draws([scores[name] for scores in found]) for name in found[0]}
+    keys = jax.random.split(jax.random.key(seed), draws)
+    found = [scores(run.sample(key, n)) for key in tqdm(keys, disable=not progress, unit=" draws")]
+    return {name: metrics.over_draws([one[name] for one in found]) for name in found[0]}
 
 
 def score_images(data: sources.Data, against: Reference, names: Sequence[str], *, n: int = 0) -> dict[str, Score]:
@@ -195,26 +202,29 @@ def to_bytes(images: np.ndarray) -> UInt8[np.ndarray, "n h w c"]:
 
 
 def callback(against: Reference, names: Sequence[str], n: int, seed: int = 0) -> tuple[Callable, list[str]]:
-    """(fn, what it logs) for `train(callbacks=[(every, *callback(…))])`: "score/precision", … of a draw of n samples.
-
-    The noise is the same each time. Samples are dispatched at once, and scored when the next rounds are under way.
-    UserError now, not in the training, for what cannot be scored.
-    """
+    """`along` by scores against real images. UserError now, not in the training, for what cannot be scored."""
     some = against.real.rows(slice(n))
-    trial = score(some, replace(against, real=some), names)
+    return along(scorer(against, names), list(score(some, replace(against, real=some), names)), n, seed)
+
+
+def along(scores: Callable, names: Sequence[str], n: int, seed: int = 0) -> tuple[Callable, list[str]]:
+    """(fn, what it logs) for `train(callbacks=[(every, *along(…))])`: "score/NAME", … of a draw of n samples.
+
+    scores: samples [n, …] -> {name: Score}. The noise is the same each time. Samples are dispatched at once, and scored
+    when the next rounds are under way.
+    """
 
     def start(run, step):
         make, key = sampler(run.game), jax.random.key(seed)
         chunks = [make(run.state, jax.random.fold_in(key, i)) for i in range(-(-n // CHUNK))]
 
         def finish():
-            images = np.concatenate([np.asarray(chunk) for chunk in chunks])[:n]
-            found = score(see(to_bytes(images), against), against, names)
+            found = scores(np.concatenate([np.asarray(chunk) for chunk in chunks])[:n])
             return {f"score/{name}": value.value for name, value in found.items()}
 
         return finish
 
-    return start, [f"score/{name}" for name in trial]
+    return start, [f"score/{name}" for name in names]
 
 
 def extractor(word: str, resize: str = "") -> Extractor:

@@ -1,4 +1,7 @@
-"""Pictures: grids of samples, a run as a film, its metrics as curves. Files appear whole or not at all."""
+"""Pictures: grids of images, clouds of points, a run as a film, its metrics as curves.
+
+Files appear whole or not at all.
+"""
 
 import io
 import itertools
@@ -15,10 +18,51 @@ from gan_jax.errors import UserError
 WIDE = 256  # pixels: a narrower grid is enlarged
 GAP, GREY = 2, 128  # pixels between images, and their shade
 FRAMES = 60  # of a film
+SIDE, DOT = 512, 3  # pixels of a picture of points, and of a point
+WHITE, FAINT, BLUE = np.array([255.0] * 3), np.array([200.0, 200, 190]), np.array([20.0, 70, 190])
 
 AXES = {"step", "seconds", "epoch", "images_per_second"}  # of a row: not drawn
 TITLES = {"loss": "losses", "D": "mean probability", "grad": "gradient norms", "lr": "learning rates"}
 LOGARITHMIC = {"grad", "lr"}
+
+
+def picture(
+    samples: Num[np.ndarray, "..."], real: Num[np.ndarray, "..."] | None = None
+) -> UInt8[np.ndarray, "height width c"]:
+    """Images [n, h, w, 1 or 3] as a grid, points [n, d] as a cloud. UserError for what can be drawn as neither."""
+    return scatter(samples, real) if np.ndim(samples) == 2 else grid(samples)
+
+
+def scatter(
+    points: Num[np.ndarray, "..."], real: Num[np.ndarray, "..."] | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Points [n, d], darker where there are more, before the real ones, faint, which set the frame.
+
+    The first axis runs to the right and the second up; of more than two, those are the principal axes of the real
+    points. Each has its own scale, on which the real points, or without them the points themselves, take the middle
+    7/8. UserError for other shapes, or for values that are not finite.
+    """
+    sets = [np.asarray(x, np.float64) for x in ([points] if real is None else [points, real])]
+    if any(x.ndim != 2 or x.shape[1] < 2 or not x.size for x in sets) or len({x.shape[1] for x in sets}) > 1:
+        found = " and ".join(str(list(x.shape)) for x in sets)
+        raise UserError(f"A cloud is drawn of points [n, 2 or more]; {found} are not.")
+    if not all(np.isfinite(x).all() for x in sets):
+        raise UserError("Some of the points to draw are not finite: the training has diverged.")
+    if sets[0].shape[1] > 2:
+        axes = np.linalg.eigh(np.cov(sets[-1].T))[1][:, :-3:-1]
+        sets = [x @ axes for x in sets]
+    low, high = sets[-1].min(0), sets[-1].max(0)
+    reach = np.where(high > low, high - low, 1) * 8 / 7
+    page = np.tile(WHITE, (SIDE, SIDE, 1))
+    for x, ink, colour in reversed(list(zip(sets, (0.4, 0.7), (BLUE, FAINT), strict=False))):
+        bins = np.floor(((x - (low + high) / 2) / reach + 0.5) * SIDE)
+        across, up = bins[(bins >= 0).all(1) & (bins < SIDE).all(1)].astype(int).T
+        counts = np.zeros((SIDE + DOT - 1, SIDE + DOT - 1))
+        for i, j in np.ndindex(DOT, DOT):
+            np.add.at(counts, (SIDE - 1 - up + i, across + j), 1)
+        seen = 1 - (1 - ink) ** counts[DOT // 2 :, DOT // 2 :][:SIDE, :SIDE, None]
+        page += seen * (colour - page)
+    return np.rint(page).astype(np.uint8)
 
 
 def grid(images: Num[np.ndarray, "..."], columns: int | None = None) -> UInt8[np.ndarray, "height width c"]:

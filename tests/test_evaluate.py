@@ -67,7 +67,7 @@ PULLED = Game(
 
 
 def test_a_run_is_scored_over_draws(against):
-    found = evaluate.score_run(perfect(), against, NAMES, n=200)
+    found = evaluate.score_run(perfect(), evaluate.scorer(against, NAMES), n=200)
     assert list(found) == ["frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"]
     assert all(score.source == "5 draws of samples" and score.uncertainty > 0 for score in found.values())
     assert abs(found["kernel_distance"].value) < 0.02 and found["precision"].value > 0.8
@@ -78,9 +78,9 @@ def test_a_run_is_scored_over_draws(against):
     }
     assert str(found["recall"]).startswith("recall (pixels) 0.")
     with pytest.raises(UserError, match="4 draws give no uncertainty: take 5 or more"):
-        evaluate.score_run(perfect(), against, NAMES, n=200, draws=4)
-    again = evaluate.score_run(perfect(), against, NAMES, n=200)
-    assert again == found and evaluate.score_run(perfect(), against, NAMES, n=200, seed=1) != found
+        evaluate.score_run(perfect(), evaluate.scorer(against, NAMES), n=200, draws=4)
+    again = evaluate.score_run(perfect(), evaluate.scorer(against, NAMES), n=200)
+    assert again == found and evaluate.score_run(perfect(), evaluate.scorer(against, NAMES), n=200, seed=1) != found
 
 
 def test_images_are_scored_over_halves(against):

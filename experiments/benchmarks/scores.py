@@ -19,7 +19,7 @@ from experiments.benchmarks.record import record
 from gan_jax import data as sources
 from gan_jax import metrics
 from gan_jax.data.synthetic import stack
-from gan_jax.evaluate import ON_IMAGES, reference, score_images, score_run
+from gan_jax.evaluate import ON_IMAGES, reference, score_images, score_run, scorer
 from gan_jax.metrics import Extractor, extract, extractors
 from gan_jax.run import describe, load
 
@@ -59,7 +59,7 @@ def main(
         floor |= written(score_images(test, against, names, n=n))
         for run in runs:  # their samples have no labels
             unlabelled = [name for name in names if name not in BY_CLASS]
-            of_runs[str(run)] |= written(score_run(load(run), against, unlabelled, n=n))
+            of_runs[str(run)] |= written(score_run(load(run), scorer(against, unlabelled), n=n))
         print(f"{len(floor)} scores, {extractor.name} done", flush=True)
     if name == "mnist":
         floor |= written(historical(train, test)) | written(stacked(test, classifier))

@@ -1,9 +1,13 @@
-"""Sets that are made of others."""
+"""Sets that are made: of others, or drawn from a distribution.
+
+Drawn from the raw words of Philox, which NumPy promises for all versions: a set's hash is part of a run's identity.
+"""
 
 import numpy as np
 
 from gan_jax.data.plan import Data
 from gan_jax.errors import UserError
+from gan_jax.mixtures import Mixture
 
 
 def stack(digits: dict[str, np.ndarray], n: int = 128_000, seed: int = 0) -> Data:
@@ -14,6 +18,36 @@ def stack(digits: dict[str, np.ndarray], n: int = 128_000, seed: int = 0) -> Dat
     """
     if digits["x"].shape[3:] != (1,) or "y" not in digits:
         raise UserError("A stack is made of grey digits [n, h, w, 1] and their labels: give such a set.")
-    rows = (np.random.Philox(seed).random_raw(3 * n) % len(digits["x"])).reshape(n, 3)  # promised for all versions
+    rows = (np.random.Philox(seed).random_raw(3 * n) % len(digits["x"])).reshape(n, 3)
     x = np.stack([digits["x"][rows[:, channel], :, :, 0] for channel in range(3)], -1)
     return {"x": x, "y": (digits["y"][rows] @ [100, 10, 1]).astype(np.int32)}
+
+
+def mixture(m: Mixture, n: int = 100_000, seed: int = 0) -> Data:
+    """{"x": float32 [n, d]}: exact samples of a mixture of Gaussians."""
+    words = np.random.Philox(seed).random_raw(n + 2 * n * m.noisy)
+    x = m.centres[words[:n] % len(m.centres)]
+    x[:, : m.noisy] += m.sigma * _normal(words[n:]).reshape(n, m.noisy)
+    return {"x": x.astype(np.float32)}
+
+
+def swiss_roll(n: int = 100_000, noise: float = 0.25, seed: int = 0) -> Data:
+    """{"x": float32 [n, 2]}: t (cos t, sin t) with t uniform in (3π/2, 9π/2), and normal noise; as scikit-learn's."""
+    words = np.random.Philox(seed).random_raw(5 * n)
+    t = 1.5 * np.pi * (1 + 2 * _uniform(words[:n]))
+    x = t[:, None] * np.stack([np.cos(t), np.sin(t)], 1) + noise * _normal(words[n:]).reshape(n, 2)
+    return {"x": x.astype(np.float32)}
+
+
+def _uniform(words):
+    """In (0, 1), of 53 bits."""
+    return ((words >> 11) + 0.5) / 2**53
+
+
+def _normal(words):
+    """Half as many normal numbers as words: Box and Muller 1958.
+
+    Where the last bit of a float64 logarithm or cosine differs between machines, float32 will round it away.
+    """
+    u, v = _uniform(words).reshape(2, -1)
+    return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)

@@ -13,6 +13,7 @@ from gan_jax.metrics.path_length import lerp, perceptual_path_length, slerp
 from gan_jax.metrics.pyramid import sliced_distance, sliced_wasserstein
 from gan_jax.metrics.score import Score, over_draws, over_halves
 from gan_jax.metrics.ssim import ms_ssim, ms_ssim_diversity
+from gan_jax.metrics.wasserstein import wasserstein1
 
 __all__ = [
     "Extractor",
@@ -48,4 +49,5 @@ __all__ = [
     "sliced_distance",
     "sliced_wasserstein",
     "stacked_modes",
+    "wasserstein1",
 ]

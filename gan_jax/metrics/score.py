@@ -37,7 +37,7 @@ class Score:
 
 
 def over_draws(scores: Sequence[Score]) -> Score:
-    """The mean score of independent draws of samples, and its standard error s / √k.
+    """The mean score of independent draws of samples, and its standard error s / √k, or none where one is infinite.
 
     UserError for fewer than 5, or when their protocols differ.
     """
@@ -45,7 +45,7 @@ def over_draws(scores: Sequence[Score]) -> Score:
         raise UserError(f"An uncertainty needs {DRAWS} independent draws of samples or more, not {len(scores)}.")
     _comparable(scores)
     values = np.array([score.value for score in scores])
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    error = float(values.std(ddof=1) / np.sqrt(len(values))) if np.isfinite(values).all() else None
     return replace(scores[0], value=float(values.mean()), uncertainty=error, source=f"{len(values)} draws of samples")
 
 
