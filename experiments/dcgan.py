@@ -28,7 +28,7 @@ from gan_jax import losses, priors
 from gan_jax.game import Game, Player
 from gan_jax.gan import ORDERS, gan
 from gan_jax.models import dcgan
-from gan_jax.optimizers import adam
+from gan_jax.optimizers import adam, ema
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,8 @@ def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
 def game(c: Config) -> Game:
     make_G, make_D = dcgan.PAIRS[c.networks]
     G, D = make_G(c.size, c.channels, c.width_G, c.dtype), make_D(c.width_D, c.dtype)
-    ema = (lambda step: c.ema) if c.ema else None
     return gan(
-        Player(G, adam(c.lr, c.beta1), ema),
+        Player(G, adam(c.lr, c.beta1), ema(c.ema)),
         Player(D, adam(c.lr, c.beta1)),
         getattr(losses, c.loss),
         priors.normal(c.latent),

@@ -200,21 +200,40 @@ def _check(game, nets, turns):
                 raise UserError(f"Loss {loss!r} has shape {jnp.shape(turns[loss].loss)}: take its mean or sum.")
 
 
+def evaluate(game: Game, state: State, params: Mapping[str, Tree], batch: Tree, key: Tree):
+    """(turns, memory) of one play on a `batch` [B, …] at the weights `params`; only reparametrisations have advanced
+    their memory."""
+    nets, memory = _seat(game, params, state.memory)
+    return game.play(nets, batch, key, state.step), memory
+
+
+def own_gradients(play: Callable, losses: Mapping[str, str], params: Mapping[str, Tree]):
+    """({n: ∂L_n/∂θ_n}, (turns, memory)) of play: {n: θ_n} -> (turns, memory) at `params`, one pull-back a mover."""
+
+    def values(moving):
+        turns, memory = play(moving)
+        return {n: turns[name].loss for n, name in losses.items()}, (turns, memory)
+
+    at_params, pull, played = jax.vjp(values, params, has_aux=True)
+    only = lambda n: {m: jnp.full_like(value, m == n) for m, value in at_params.items()}
+    return {n: pull(only(n))[0][n] for n in losses}, played
+
+
+def report(losses: Mapping[str, str], turns: Mapping[str, Turn], memory: Mapping[str, Tree]):
+    """(memory, metrics): what the losses descended remember, on top of `memory`, and what they report."""
+    memory, metrics = dict(memory), {}
+    for name in losses.values():
+        metrics |= {f"loss/{name}": turns[name].loss} | turns[name].metrics
+        for n, new in turns[name].memory.items():
+            memory[n] = new if n == "game" else memory[n] | new
+    return memory, metrics
+
+
 def gradient(game: Game, state: State, losses: Mapping[str, str], batch: Tree, key: Tree):
     """({n: ∂L_n/∂θ_n}, (memory, metrics)) on a `batch` [B, …]: one forward pass, one pull-back a mover."""
-
-    def play(moving):
-        nets, memory = _seat(game, state.params | moving, state.memory)
-        turns, metrics = game.play(nets, batch, key, state.step), {}
-        for name in losses.values():
-            metrics |= {f"loss/{name}": turns[name].loss} | turns[name].metrics
-            for n, new in turns[name].memory.items():
-                memory[n] = new if n == "game" else memory[n] | new
-        return {n: turns[name].loss for n, name in losses.items()}, (memory, metrics)
-
-    values, pull, aux = jax.vjp(play, {n: state.params[n] for n in losses}, has_aux=True)
-    only = lambda n: {m: jnp.full_like(value, m == n) for m, value in values.items()}
-    return {n: pull(only(n))[0][n] for n in losses}, aux
+    play = lambda moving: evaluate(game, state, state.params | moving, batch, key)
+    grads, played = own_gradients(play, losses, {n: state.params[n] for n in losses})
+    return grads, report(losses, *played)
 
 
 def _seat(game, params, memory):
@@ -230,8 +249,9 @@ def _seat(game, params, memory):
     return nets, memory
 
 
-def descend(game: Game, state: State, losses: Mapping[str, str], batch: Tree, key: Tree) -> tuple[State, dict]:
-    """All in `losses` take one optimiser step at once, the others hold still; part i draws from fold_in(key, i)."""
+def mean_gradient(game: Game, state: State, losses: Mapping[str, str], batch: Tree, key: Tree, gradient=gradient):
+    """(gradients, state, metrics): the mean over the parts, and the memory they leave; part i draws from
+    fold_in(key, i)."""
     total, sizes = [], {len(x) for x in jax.tree.leaves(batch)}
     if any(size % game.parts for size in sizes):
         raise UserError(f"{game.parts} parts do not divide a batch of {sizes}: choose a batch that they divide.")
@@ -240,12 +260,17 @@ def descend(game: Game, state: State, losses: Mapping[str, str], batch: Tree, ke
         grads, (memory, metrics) = gradient(game, state, losses, part, jax.random.fold_in(key, i))
         state, total = state.replace(memory=memory), [*total, (grads, metrics)]
     grads, metrics = jax.tree.map(lambda x, *more: sum(more, x) / game.parts, *total)
-    params, opt, ema = dict(state.params), dict(state.opt), dict(state.ema)
-    for n in losses:
+    return grads, state, metrics
+
+
+def update(game: Game, state: State, grads: Mapping[str, Tree]) -> tuple[State, dict]:
+    """All in `grads` {n: gradient} take one optimiser step at once, and their averages follow."""
+    params, opt, ema, metrics = dict(state.params), dict(state.opt), dict(state.ema), {}
+    for n, grad in grads.items():
         player = game.players[n]
-        updates, opt[n] = player.optimizer.update(grads[n], opt[n], params[n])
+        updates, opt[n] = player.optimizer.update(grad, opt[n], params[n])
         params[n] = optax.apply_updates(params[n], updates)
-        metrics[f"grad/{n}"] = optax.tree.norm(grads[n])
+        metrics[f"grad/{n}"] = optax.tree.norm(grad)
         rates = optax.tree.get_all_with_path(opt[n], "learning_rate")
         metrics |= {f"lr/{n}": rate for _, rate in rates} if len(rates) == 1 else {}
         if player.ema:
@@ -277,25 +302,38 @@ def _label(m: Move) -> str:
     return "+".join(m.losses)
 
 
-def _round(game, state, batch):
-    metrics = {}
-    for m, own, key in deal(game, state.key, state.step, batch):
-        after, new = descend(game, state, m.losses, own, key)
-        metrics |= new
-        if m.when:  # a select, not a cond: XLA on CPU compiles a convolution's gradient badly inside one
-            go, name, skipped = m.when(metrics), _label(m), state.memory["skipped"]
-            choose = lambda a, b, go=go: jnp.where(go, a, b)
-            kept = {f: getattr(state, f) for f in ("params", "opt", "ema", "memory")}
-            after = after.replace(**{f: jax.tree.map(choose, getattr(after, f), old) for f, old in kept.items()})
-            skipped = skipped | {name: skipped[name] + jnp.logical_not(go)}
-            after = after.replace(memory=after.memory | {"skipped": skipped})
-            alike = sum(other.when is not None and _label(other) == name for other in game.moves)
-            metrics[f"skipped/{name}"] = skipped[name] / (alike * (state.step + 1.0))
-        state = after
-    return state, metrics
+def along(gradient: Callable) -> Rule:
+    """The moves in order, each a step along `gradient`, a function such as the one of that name here."""
+
+    def round(game, state, batch):
+        metrics = {}
+        for m, own, key in deal(game, state.key, state.step, batch):
+            grads, after, found = mean_gradient(game, state, m.losses, own, key, gradient)
+            after, stepped = update(game, after, grads)
+            metrics |= found | stepped
+            if m.when:
+                after, share = _unless_skipped(game, m, m.when(metrics), after, state)
+                metrics |= share
+            state = after
+        return state, metrics
+
+    return Rule(lambda game, state: (), round)
 
 
-in_order = Rule(lambda game, state: (), _round)
+in_order = along(gradient)
+
+
+def _unless_skipped(game, m, go, after, before):
+    """`after` if the move counts, else `before`; a select, not a cond: XLA on CPU compiles a convolution's gradient
+    badly inside one."""
+    name, skipped = _label(m), before.memory["skipped"]
+    kept = {f: getattr(before, f) for f in ("params", "opt", "ema", "memory")}
+    choose = lambda a, b: jnp.where(go, a, b)
+    after = after.replace(**{f: jax.tree.map(choose, getattr(after, f), old) for f, old in kept.items()})
+    skipped = skipped | {name: skipped[name] + jnp.logical_not(go)}
+    alike = sum(other.when is not None and _label(other) == name for other in game.moves)
+    share = {f"skipped/{name}": skipped[name] / (alike * (before.step + 1.0))}
+    return after.replace(memory=after.memory | {"skipped": skipped}), share
 
 
 def step(game: Game, state: State, batch: Tree) -> tuple[State, dict]:

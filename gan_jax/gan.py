@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax
 
-from gan_jax.game import Game, Move, Player, Turn, move
+from gan_jax.game import Game, Move, Player, Rule, Turn, in_order, move
 
 fooled_less = lambda metrics: metrics["D(G(z)) after"] <= metrics["D(G(z)) before"]
 
@@ -32,6 +32,7 @@ def gan(
     fakes: int | None = None,
     weight_D: float = 1.0,
     parts: int = 1,
+    rule: Rule = in_order,
 ) -> Game:
     """G maps prior(key, n) to samples like batch["x"]; D maps samples [b, …] to logits [b].
 
@@ -41,6 +42,7 @@ def gan(
     augment: (key, x, memory) -> x, before D sees a sample, real or fake.
     fakes: how many fakes G's loss is taken on, if not as many as D's.
     weight_D: 1 for the sum of D's two errors (the tutorials), 1/2 for their mean (the founding article).
+    rule: how the moves are played: extragradient and others are in optimizers.
     """
 
     def play(nets, batch, key, step):
@@ -71,7 +73,7 @@ def gan(
     def sample(nets, key, n, **options):
         return _generate(nets["G"], prior(key, n, **options))[0]
 
-    return Game({"G": G, "D": D}, play, moves, parts=parts, sample=sample)
+    return Game({"G": G, "D": D}, play, moves, parts=parts, rule=rule, sample=sample)
 
 
 def _generate(G, latent, key=None):
