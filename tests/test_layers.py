@@ -18,7 +18,7 @@ MAY_IMPORT = {
     },
     **{folder: {folder} for folder in ("nn", "data", "metrics")},
     "models": {"models", "nn"},
-    **{name: {"game"} for name in ("gan", "optimizers", "checkpoint")},
+    **{name: {"game"} for name in ("gan", "optimizers", "analysis", "checkpoint")},
     "run": {"game", "checkpoint", "papers"},
     "train": {"game", "checkpoint", "run", "data"},
     "cost": {"game", "run"},
