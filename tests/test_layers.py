@@ -14,9 +14,21 @@ ALONE = {"errors"}
 MAY_IMPORT = {
     **{
         name: set()
-        for name in ["errors", "game", "losses", "penalties", "reparam", "priors", "papers", "viz", "writers"]
+        for name in [
+            "errors",
+            "game",
+            "losses",
+            "mixtures",
+            "penalties",
+            "reparam",
+            "priors",
+            "papers",
+            "viz",
+            "writers",
+        ]
     },
-    **{folder: {folder} for folder in ("nn", "data", "metrics")},
+    "nn": {"nn"},
+    **{folder: {folder, "mixtures"} for folder in ("data", "metrics")},
     "models": {"models", "nn"},
     **{name: {"game"} for name in ("gan", "optimizers", "analysis", "checkpoint")},
     "run": {"game", "checkpoint", "papers"},

@@ -1,14 +1,15 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from gan_jax.models import dcgan
+from gan_jax.models import dcgan, toy
 
 
 def count(module, x):
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     variables = jax.eval_shape(lambda: module.init(keys, x))
-    out = jax.eval_shape(lambda v: module.apply(v, x, train=False), variables)
+    out, _ = jax.eval_shape(lambda v: module.apply(v, x, mutable=True, rngs=keys), variables)
     return sum(p.size for p in jax.tree.leaves(variables["params"])), out.shape
 
 
@@ -23,3 +24,21 @@ def count(module, x):
 )
 def test_the_tutorials_parameter_counts(module, x, parameters, shape):
     assert count(module, jnp.zeros(x)) == (parameters, shape)
+
+
+def test_pacgans_parameter_counts():
+    assert count(toy.NormGenerator(), jnp.zeros((2, 2))) == (484_802, (2, 2))
+    for pack in (1, 2, 3, 4):
+        assert count(toy.MaxoutDiscriminator(), jnp.zeros((2, 2 * pack))) == (403_201 + 2000 * pack, (2,))
+
+
+def test_a_maxout_unit_is_the_largest_of_its_linear_functions():
+    D, x = toy.MaxoutDiscriminator(width=7, pieces=3), np.random.default_rng(0).normal(size=(5, 4))
+    noise = lambda w: w + 0.1 * jax.random.normal(jax.random.key(w.size), w.shape)
+    params = jax.tree.map(noise, D.init(jax.random.key(0), x)["params"])
+    h = x
+    for i in range(3):
+        W, b = (np.asarray(params[f"DenseGeneral_{i}"][name], np.float64) for name in ("kernel", "bias"))
+        h = np.array([[max(row @ W[:, p, u] + b[p, u] for p in range(3)) for u in range(7)] for row in h])
+    W, b = (np.asarray(params["Dense_0"][name], np.float64) for name in ("kernel", "bias"))
+    np.testing.assert_allclose(D.apply({"params": params}, x.astype(np.float32)), (h @ W + b)[:, 0], rtol=1e-5)

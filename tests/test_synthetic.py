@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from scipy.stats import chisquare, kstest, norm
 
-from gan_jax.data.sources import load
-from gan_jax.data.synthetic import stack
+from gan_jax.data.sources import content_hash, load
+from gan_jax.data.synthetic import mixture, stack
 from gan_jax.errors import UserError
+from gan_jax.mixtures import embedded, grid, ring
 
 
 def test_a_stack_is_three_digits_and_says_which():
@@ -28,3 +30,29 @@ def test_only_grey_labelled_digits_are_stacked():
     for source in ({"x": load("digits")["x"]}, stack(load("digits"), 10)):
         with pytest.raises(UserError, match="made of grey digits"):
             stack(source, 5)
+
+
+def test_a_mixture_is_drawn_exactly_and_the_same_each_time():
+    n, m = 50_000, grid()
+    x, again, other = (mixture(m, n, seed)["x"] for seed in (0, 0, 1))
+    assert x.shape == (n, 2) and x.dtype == np.float32
+    np.testing.assert_array_equal(x, again)
+    assert (x != other).any() and (x != x.astype(np.float16)).any()
+    nearest = np.argmin([np.square(x - c).sum(1) for c in m.centres], 0)
+    assert chisquare(np.bincount(nearest, minlength=25)).pvalue > 1e-3
+    noise = (x - m.centres[nearest]) / m.sigma
+    assert kstest(noise.ravel(), norm.cdf).pvalue > 1e-3
+    assert abs(np.corrcoef(noise.T)[0, 1]) < 4 / np.sqrt(n)
+
+
+def test_a_mixture_stays_what_it_was():
+    """The content hash of a set is part of a run's identity."""
+    assert content_hash(mixture(ring(), 1000)) == "f2bd89b874704884"
+
+
+def test_a_mixture_embedded_in_more_dimensions_varies_where_it_says():
+    x = mixture(embedded(), 200)["x"]
+    constant = x[:, 700:]
+    assert x.shape == (200, 1200) and (constant == constant[:, :1]).all()
+    assert np.unique(constant).tolist() == sorted(embedded().centres[:, 0])
+    assert kstest((x[:, :700] - constant[:, :1]).ravel(), norm.cdf).pvalue > 1e-3

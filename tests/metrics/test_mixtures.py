@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, entropy
 
 from gan_jax.errors import UserError
-from gan_jax.metrics.mixtures import draw, embedded, grid, modes_covered, perfect_modes, ring
+from gan_jax.metrics.mixtures import modes_covered, perfect_modes
 from gan_jax.metrics.modes import expected_kl
+from gan_jax.mixtures import draw, embedded, grid, ring
 
 MIXTURES = [ring(), grid(), embedded(), embedded(within=27.0)]
 

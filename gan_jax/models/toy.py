@@ -1,0 +1,45 @@
+"""Small fully connected networks for points [b, d]."""
+
+from functools import reduce
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.initializers import normal
+
+from gan_jax.nn.norm import BatchNorm
+
+
+class NormGenerator(nn.Module):
+    """z [b, latent] -> x [b, features]: four linear layers with batch normalisation and ReLU; weights from N(0, .02).
+
+    PacGAN's for its mixtures, whose width is 400, as in its code; normalisation by the defaults of Blocks (ε = 1e-4).
+    """
+
+    features: int = 2
+    width: int = 400
+
+    @nn.compact
+    def __call__(self, z, train=True):
+        h = z
+        for _ in range(4):
+            h = nn.Dense(self.width, use_bias=False, kernel_init=normal(0.02))(h)
+            h = nn.relu(BatchNorm(not train, momentum=0.95, epsilon=1e-4)(h))
+        return nn.Dense(self.features, kernel_init=normal(0.02))(h)
+
+
+class MaxoutDiscriminator(nn.Module):
+    """x [b, d] -> logits [b] through three layers of maxout units, each the largest of `pieces` linear functions.
+
+    PacGAN's for its mixtures, with 200 units of 5 pieces, as in its code; weights from N(0, .02).
+    """
+
+    width: int = 200
+    pieces: int = 5
+
+    @nn.compact
+    def __call__(self, x):
+        h = x
+        for _ in range(3):
+            h = nn.DenseGeneral((self.pieces, self.width), kernel_init=normal(0.02))(h)
+            h = reduce(jnp.maximum, (h[:, i] for i in range(self.pieces)))  # on CPU much faster than h.max(1)
+        return nn.Dense(1, kernel_init=normal(0.02))(h)[:, 0]
