@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "nn": {"nn"},
     **{folder: {folder, "mixtures"} for folder in ("data", "metrics")},
     "models": {"models", "nn"},
-    **{name: {"game"} for name in ("gan", "optimizers", "checkpoint")},
+    **{name: {"game"} for name in ("gan", "optimizers", "analysis", "checkpoint")},
     "run": {"game", "checkpoint", "papers"},
     "train": {"game", "checkpoint", "run", "data"},
     "cost": {"game", "run"},

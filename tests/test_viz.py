@@ -173,3 +173,38 @@ def test_curves(tmp_path, n):
     viz.curves([{"step": t, "lr/G": 0.0} for t in range(3)], tmp_path / "frozen.png")  # a logarithm would warn
     with pytest.raises(UserError, match="no metrics"):
         viz.curves([{"step": 0}], tmp_path / "none.png")
+
+
+def coloured(path):
+    """Where a picture is neither white, grey nor black: rows and columns, and the colours there."""
+    with Image.open(path) as found:
+        pixels = np.asarray(found.convert("RGB")).astype(int)
+    places = np.nonzero(np.ptp(pixels, axis=2) > 40)
+    return *places, pixels[places]
+
+
+def test_a_spectrum(tmp_path):
+    viz.spectrum({0: np.array([1.0, -1.0])}, tmp_path / "one.png")  # real, and of one step
+    rows, columns, _ = coloured(tmp_path / "one.png")
+    assert np.ptp(rows) < 12 and np.ptp(columns) > 400  # two dots, side by side
+    assert abs((columns > columns.mean()).mean() - 0.5) < 0.05
+    viz.spectrum({t: np.array([1 + 1j, 1 - 1j]) * (t + 1) for t in (5, 1, 3)}, tmp_path / "spectrum.png")
+    rows, columns, colours = coloured(tmp_path / "spectrum.png")
+    first = columns < columns.min() + 20
+    assert 20 < np.ptp(rows[first]) < np.ptp(rows) / 2  # nearest the axes
+    assert colours[first].mean(axis=0)[2] > colours[first].mean(axis=0)[1] + 30  # viridis begins with violet
+    with pytest.raises(UserError, match=r"nothing to make .*none\.png"):
+        viz.spectrum({}, tmp_path / "none.png")
+    assert {p.name for p in tmp_path.iterdir()} == {"spectrum.png", "one.png"}
+
+
+def test_singular_values(tmp_path):
+    row = lambda t: {"D/Dense_0/kernel": np.linspace(1, 0, 6), f"G/{t}/kernel": (t + 1) * np.linspace(2, 1, 16)}
+    viz.singular_values({10 * t: row(min(t, 3)) for t in range(6)}, tmp_path / "many.png")  # layers come and go
+    viz.singular_values({0: {"D": np.array([3.0])}}, tmp_path / "one.png")
+    rows, columns, _ = coloured(tmp_path / "one.png")
+    assert np.ptp(rows) < 8 and np.ptp(columns) < 8
+    with Image.open(tmp_path / "many.png") as many, Image.open(tmp_path / "one.png") as one:
+        assert many.width > one.width and many.height > one.height  # five panels, and one
+    with pytest.raises(UserError, match="nothing to make"):
+        viz.singular_values({0: {}}, tmp_path / "none.png")
