@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,7 +28,7 @@ def stacked_mnist(file: str | Path) -> Callable[[UInt8[np.ndarray, "n h w 3"]], 
 
     def scores(stacks: UInt8[np.ndarray, "n h w 3"]) -> dict[str, Score]:
         n, h, w, _ = stacks.shape
-        _, probabilities = extract(reader, stacks.transpose(3, 0, 1, 2).reshape(3 * n, h, w, 1))
+        probabilities: Any = extract(reader, stacks.transpose(3, 0, 1, 2).reshape(3 * n, h, w, 1))[1]
         digits = probabilities.argmax(1).reshape(3, n).T
         named = lambda score: replace(score, protocol={**score.protocol, "classifier": reader.name})
         return {name: named(score) for name, score in stacked_modes(digits).items()}
