@@ -13,7 +13,7 @@ from jax import lax
 
 from gan_jax.errors import UserError
 from gan_jax.nn import forms, triple
-from gan_jax.nn.conv import Conv, ConvTranspose, conv, conv_transpose, pads
+from gan_jax.nn.conv import Conv, ConvTranspose, conv, conv_transpose, in_groups, pads
 from gan_jax.nn.forms import Geometry
 from gan_jax.nn.winograd import winograd
 
@@ -321,6 +321,32 @@ def test_flax_transposed_layers():
     assert far(ours.apply(variables, x), theirs.apply(flipped, x)) < 1e-6
 
 
+@pytest.mark.parametrize("k, s", [(3, 1), (4, 2)])
+def test_grouped_layers(x64, k, s):
+    """In numbers, gradients and gradients of gradients Flax's, whose feature_group_count is XLA's own."""
+    x, options = random(2, 6, 6, 6), {"dtype": float, "param_dtype": float, "bias_init": nn.initializers.normal()}
+    ours = Conv(9, (k, k), s, groups=3, **options)
+    theirs = nn.Conv(9, (k, k), s, feature_group_count=3, **options)
+    variables = theirs.init(jax.random.key(0), x)
+    assert variables["params"]["kernel"].shape == (k, k, 2, 9)
+    assert far(ours.init(jax.random.key(0), x), variables) == 0
+
+    def everything(layer, variables, x):
+        slope = lambda v, x: jax.grad(lambda v, x: jnp.sin(layer.apply(v, x)).sum(), (0, 1))(v, x)
+        r1 = jax.grad(lambda v, x: jnp.square(slope(v, x)[1]).sum() / 2, (0, 1))
+        return layer.apply(variables, x), slope(variables, x), r1(variables, x)
+
+    a, b = (jit(partial(everything, layer))(variables, x) for layer in (ours, theirs))
+    assert far(a, b) < 1e-9
+
+
+def test_grouped_transposes(x64):
+    x, w = random(2, 3, 3, 4), random(4, 4, 2, 6)
+    y = jit(lambda x, w: in_groups(conv_transpose, 2)(x, w, 2, 1))(x, w)
+    halves = [conv_transpose(x[..., :2], w[..., :3], 2, 1), conv_transpose(x[..., 2:], w[..., 3:], 2, 1)]
+    assert far(y, jnp.concatenate(halves, -1)) < 1e-12
+
+
 @pytest.mark.parametrize("layer", [Conv, ConvTranspose])
 def test_initialisers_see_the_fan_in(layer):
     """lecun_normal: variance 1 / (16 · 64), whichever way the layer goes."""
@@ -337,6 +363,7 @@ def test_initialisers_see_the_fan_in(layer):
         (lambda: conv(jnp.zeros((1, 8, 8, 3)), jnp.zeros((3, 3, 3, 5)), 1, "CIRCULAR"), "CIRCULAR"),
         (lambda: conv(jnp.zeros((1, 8, 8, 3)), jnp.zeros((3, 3, 3, 5)), (1, 1, 1)), "3 numbers for 2 axes"),
         (lambda: conv_transpose(jnp.zeros((1, 1, 1, 3)), jnp.zeros((2, 2, 3, 5)), 1, 1), "nothing"),
+        (lambda: in_groups(conv, 2)(jnp.zeros((1, 8, 8, 3)), jnp.zeros((3, 3, 1, 4))), "2 groups do not divide 3"),
     ],
 )
 def test_what_cannot_be_convolved(call, words):

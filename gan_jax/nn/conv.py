@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -54,6 +55,27 @@ def conv_transpose(
     return triple.T.bind(x, w.swapaxes(-1, -2), geometry=geometry)
 
 
+def in_groups(operation: Callable, groups: int) -> Callable:
+    """`conv` or `conv_transpose` of each group of channels by itself, with a kernel [*k, c / groups, f].
+
+    UserError if the groups do not divide the channels.
+    """
+    if groups == 1:
+        return operation
+
+    def grouped(x: Float[Array, "b *space c"], w: Float[Array, "*kernel i f"], strides=1, padding="SAME"):
+        if x.shape[-1] % groups or w.shape[-1] % groups:
+            raise UserError(
+                f"{groups} groups do not divide {x.shape[-1]} channels into {w.shape[-1]}: choose others that they do."
+            )
+        apart = lambda a: a.reshape(*a.shape[:-1], groups, -1)
+        each = jax.vmap(lambda x, w: operation(x, w, strides, padding), -2, -2)
+        y = each(apart(x), apart(w))
+        return y.reshape(*y.shape[:-2], -1)
+
+    return grouped
+
+
 def checked(x, w, strides):
     """Both in one dtype, and a stride for each axis."""
     if x.ndim not in (3, 4) or x.ndim != w.ndim or x.shape[-1] != w.shape[-2]:
@@ -85,13 +107,14 @@ def pads(padding, space, kernel, strides):
 
 
 class Conv(nn.Module):
-    """`conv` with a kernel [*k, c, f] and a bias: `flax.linen.Conv` in numbers and names."""
+    """`conv` with a kernel [*k, c / groups, f] and a bias: `flax.linen.Conv` in numbers and names."""
 
     features: int
     kernel_size: Sizes
     strides: Sizes = 1
     padding: Padding = "SAME"
     use_bias: bool = True
+    groups: int = 1  # of channels, each convolved by itself
     dtype: Any = None  # of computation
     param_dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.lecun_normal()
@@ -101,15 +124,15 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out f"]:
-        kernel_shape = (*per_axis(self.kernel_size, x.ndim - 2), x.shape[-1], self.features)
+        kernel_shape = (*per_axis(self.kernel_size, x.ndim - 2), x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = self.operation(x, kernel, self.strides, self.padding)
+        y = in_groups(self.operation, self.groups)(x, kernel, self.strides, self.padding)
         return y if bias is None else y + bias
 
 
 class ConvTranspose(Conv):
-    """`conv_transpose` with a kernel [*k, c, f] and a bias: `flax.linen.ConvTranspose`, the kernel reversed."""
+    """`conv_transpose` with such a kernel and a bias: `flax.linen.ConvTranspose`, the kernel reversed."""
 
     operation = staticmethod(conv_transpose)
