@@ -65,7 +65,7 @@ COLUMNS = {
     "extragradient": (adam, 2 * TOGETHER, extragradient),
     "optimistic Adam": (optimistic_adam, TOGETHER, in_order),
     "consensus": (adam, TOGETHER, consensus(0.1)),
-    "symplectic": (adam, TOGETHER, symplectic()),
+    "symplectic": (adam, TOGETHER, symplectic(0.1)),
     "unrolled 5": (adam, IN_TURN, unrolled(5)),
     "lookahead 10": (adam, IN_TURN, lookahead(in_order, 10)),
 }
