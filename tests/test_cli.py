@@ -139,7 +139,7 @@ def test_points_are_drawn_and_scored_as_their_paper_does(shell, tmp_path, monkey
     code, out, err = command("evaluate", "a", "--seed", 3)
     assert code == 0 and len(lines := out.splitlines()) == 6, err
     anchors = perfect_modes(wide, 300).values()
-    assert lines[1::2] == [f"    perfect: {str(anchor).partition(';')[0]}" for anchor in anchors]
+    assert lines[1::2] == [f"    exact samples: {str(anchor).partition(';')[0]}" for anchor in anchors]
     assert all("(5 draws of samples); fake 300, mixture ring of 8" in line for line in lines[::2])
     (kept,) = [json.loads(line) for line in (tmp_path / "a" / "scores.jsonl").read_text().splitlines()]
     draws = [load(tmp_path / "a").sample(key, 300) for key in jax.random.split(jax.random.key(3), 5)]
