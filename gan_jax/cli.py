@@ -326,7 +326,7 @@ def evaluate(
     for name, score in found.items():
         print(score)
         if name in perfect:
-            print(f"    perfect: {str(perfect[name]).partition(';')[0]}")
+            print(f"    exact samples: {str(perfect[name]).partition(';')[0]}")
     if out or run:
         _add_row(Path(out or f"{source}/scores.jsonl"), row | {"scores": {k: vars(v) for k, v in found.items()}})
 
