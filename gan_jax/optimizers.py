@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from gan_jax import game as engine
 from gan_jax.errors import UserError
@@ -135,7 +136,7 @@ def optimistic_adam(learning_rate, b1=0.9, b2=0.999, eps=1e-8) -> optax.Gradient
     )
 
 
-def clip_weights(limit: float) -> optax.GradientTransformation:
+def clip_weights(limit: float | Float[Array, ""]) -> optax.GradientTransformation:
     """Every weight back into ± limit after the update, to rounding; last in a chain. Arjovsky et al. 2017, alg. 1."""
 
     def update(updates, state, params=None):
