@@ -48,7 +48,7 @@ class Config:
     seed: int = 0
     loss: Literal["minimax", "non_saturating", "wasserstein"] = "minimax"
     method: Literal["none", "clip", "wgan_gp", "instance_noise", "r1", "consensus"] = "none"
-    strength: float = 0.0  # the bound of ψ, twice λ, the noise's σ, γ, γ
+    strength: float = 0.0  # of the method: bound of ψ, 2λ, σ of the noise, γ, γ
     order: Literal["simultaneous", "alternating"] = "simultaneous"  # alternating: G, then D
     critic_moves: int = 1  # to one of G, if they alternate
     lr: float = 0.2
