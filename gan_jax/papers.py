@@ -2,6 +2,9 @@
 
 A paper is found by its file name, never by a path or module that a run names. Its file holds PRESETS (name ->
 Config, the default first), `game(config)`, `data(config)`, and `example(config)`: the shape of one example.
+
+It may hold scores of its own: `score(config)`, which takes samples [n, …] to {name: Score}, n being `config.samples`;
+`perfect(config)`, what exact samples get; and PUBLISHED, {preset: {name: (mean, standard error or None)}}, by PROTOCOL.
 """
 
 import dataclasses

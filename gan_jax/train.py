@@ -306,7 +306,8 @@ class _Log:
 
 def _mean(name, values):
     """The mean over the members and, from two on, its standard error."""
-    error = {f"{name} se": float(values.std(ddof=1) / len(values) ** 0.5)} if len(values) > 1 else {}
+    with np.errstate(invalid="ignore"):  # a score may be infinite
+        error = {f"{name} se": float(values.std(ddof=1) / len(values) ** 0.5)} if len(values) > 1 else {}
     return {name: float(values.mean())} | error
 
 

@@ -21,7 +21,7 @@ FRAMES = 60  # of a film
 SIDE, DOT = 512, 3  # pixels of a picture of points, and of a point
 WHITE, FAINT, BLUE = np.array([255.0] * 3), np.array([200.0, 200, 190]), np.array([20.0, 70, 190])
 
-AXES = {"step", "seconds", "epoch", "images_per_second"}  # of a row: not drawn
+AXES = {"step", "seconds", "epoch", "images_per_second", "members"}  # of a row: not drawn
 TITLES = {"loss": "losses", "D": "mean probability", "grad": "gradient norms", "lr": "learning rates"}
 LOGARITHMIC = {"grad", "lr", "noise_scale"}
 
@@ -119,27 +119,74 @@ def gif(pictures: Sequence[str | Path], path: str | Path, ms: int = 100) -> None
 
 
 def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """The metrics of metrics.jsonl over the rounds, a panel a group. UserError if there are none."""
-    from matplotlib.figure import Figure
+    """The metrics of metrics.jsonl over the rounds, a panel a group; of a population the means, ± a standard error.
 
-    groups = _groups({name for row in rows for name in row} - AXES)
-    if not groups:
-        raise UserError(f"There are no metrics to make {path} of.")
-    figure = Figure(figsize=(8, 2.6 * len(groups)), layout="constrained")
-    panels = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
+    UserError if there are none.
+    """
+    groups = _groups(_metrics(rows))
+    figure, panels = _stacked(groups, path)
     for panel, (group, members) in zip(panels, groups.items(), strict=True):
         for name in members:
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            panel.plot(
-                *zip(*points, strict=True), ".-", markersize=3, linewidth=1, label=name.removeprefix(f"{group}/")
-            )
+            _curve(panel, rows, name, name.removeprefix(f"{group}/"))
         panel.set_title(TITLES.get(group, group), loc="left", fontsize=10)
-        positive = any(row.get(name, 0) > 0 for row in rows for name in members)
-        panel.set_yscale("log" if group in LOGARITHMIC and positive else "linear")
-        panel.grid(alpha=0.3)
+        panel.set_yscale(_scale(group, members, rows))
         panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
-    panels[-1].set_xlabel("rounds")
     _save(figure, path)
+
+
+def compare(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> None:
+    """{label: rows of metrics.jsonl}: the metrics that all of them have, a panel each. UserError if there are none."""
+    shared = sorted(set.intersection(*(_metrics(rows) for rows in runs.values()))) if runs else []
+    figure, panels = _stacked(shared, path)
+    for panel, name in zip(panels, shared, strict=True):
+        for label, rows in runs.items():
+            _curve(panel, rows, name, label)
+        panel.set_title(name, loc="left", fontsize=10)
+        panel.set_yscale(_scale(name.split("/")[0], [name], itertools.chain(*runs.values())))
+        panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def tiles(pictures: Sequence[UInt8[np.ndarray, "..."]], columns: int | None = None) -> UInt8[np.ndarray, "h w c"]:
+    """Pictures [h, w, c] of one size, side by side."""
+    columns = min(len(pictures), columns or int(np.ceil(np.sqrt(len(pictures)))))
+    blank = np.full_like(pictures[0], GREY)
+    pictures = [*pictures, *[blank] * (-len(pictures) % columns)]
+    rows = [np.concatenate(pictures[i : i + columns], 1) for i in range(0, len(pictures), columns)]
+    return np.concatenate(rows)
+
+
+def _metrics(rows):
+    """The names of what can be drawn."""
+    return {name for row in rows if "member" not in row for name in row if not name.endswith(" se")} - AXES
+
+
+def _stacked(titles, path):
+    """A figure with a panel a title, one below the other, all over the rounds."""
+    from matplotlib.figure import Figure
+
+    if not titles:
+        raise UserError(f"There are no metrics to make {path} of.")
+    figure = Figure(figsize=(8, 2.6 * len(titles)), layout="constrained")
+    panels = figure.subplots(len(titles), sharex=True, squeeze=False)[:, 0]
+    for panel in panels:
+        panel.grid(alpha=0.3)
+    panels[-1].set_xlabel("rounds")
+    return figure, panels
+
+
+def _curve(panel, rows, name, label):
+    rows = [row for row in rows if name in row and "member" not in row]
+    steps, values = [row["step"] for row in rows], np.array([row[name] for row in rows])
+    (line,) = panel.plot(steps, values, ".-", markersize=3, linewidth=1, label=label)
+    error = np.array([row.get(f"{name} se", 0.0) for row in rows])
+    if error.any():
+        panel.fill_between(steps, values - error, values + error, color=line.get_color(), alpha=0.25, linewidth=0)
+
+
+def _scale(group, names, rows):
+    positive = any(row.get(name, 0) > 0 for row in rows for name in names)
+    return "log" if group in LOGARITHMIC and positive else "linear"
 
 
 def spectrum(eigenvalues: Mapping[int, Inexact[np.ndarray, "..."]], path: str | Path) -> None:
