@@ -1,7 +1,7 @@
 """Dirac-GAN: the smallest GAN, one weight a player, on which it is seen which methods converge.
 
 Mescheder, Geiger, Nowozin. Which training methods for GANs do actually converge? ICML 2018. arXiv:1801.04406.
-Section 2 to 4 and their figures: real x is 0, G makes θ, D(x) = −ψx, and both start at 1
+Real x is 0, G makes θ, D(x) = −ψx, and both start at 1
 
     gan               minimax: it circles outwards, or around
     nsgan             non-saturating: it nears (0, 0), ever more slowly

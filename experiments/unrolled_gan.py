@@ -1,12 +1,12 @@
 """Unrolled GAN: G descends the loss that it will have once D has answered with K steps, and stops hopping over modes.
 
 Metz, Poole, Pfau, Sohl-Dickstein. Unrolled generative adversarial networks. ICLR 2017. arXiv:1611.02163. The ring of
-8 Gaussians, Figure 1, by the notebook of one of the authors
+8 Gaussians, by the notebook of one of the authors
 
     k0     no unrolling: the plain minimax game, both players at once
     k1     one virtual step of D
     k5     five, as in the notebook
-    k10    ten, as in the figure
+    k10    ten, as in the paper's figure
 
     python experiments/unrolled_gan.py k5
     python experiments/unrolled_gan.py k0 --score-every 1000
