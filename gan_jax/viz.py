@@ -38,16 +38,18 @@ def scatter(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Points [n, d], darker where there are more, before the real ones, faint, which set the frame.
 
-    The first axis runs to the right and the second up; of more than two, those are the principal axes of the real
-    points. Each has its own scale, on which the real points, or without them the points themselves, take the middle
-    7/8. UserError for other shapes, or for values that are not finite.
+    The first axis runs to the right and the second, if there is one, up; of more than two, those are the principal
+    axes of the real points. Each has its own scale, on which the real points, or without them the points themselves,
+    take the middle 7/8. UserError for other shapes, or for values that are not finite.
     """
     sets = [np.asarray(x, np.float64) for x in ([points] if real is None else [points, real])]
-    if any(x.ndim != 2 or x.shape[1] < 2 or not x.size for x in sets) or len({x.shape[1] for x in sets}) > 1:
+    if any(x.ndim != 2 or not x.size for x in sets) or len({x.shape[1] for x in sets}) > 1:
         found = " and ".join(str(list(x.shape)) for x in sets)
-        raise UserError(f"A cloud is drawn of points [n, 2 or more]; {found} are not.")
+        raise UserError(f"A cloud is drawn of points [n, d]; {found} are not.")
     if not all(np.isfinite(x).all() for x in sets):
         raise UserError("Some of the points to draw are not finite: the training has diverged.")
+    if sets[0].shape[1] == 1:
+        sets = [np.pad(x, ((0, 0), (0, 1))) for x in sets]
     if sets[0].shape[1] > 2:
         axes = np.linalg.eigh(np.cov(sets[-1].T))[1][:, :-3:-1]
         sets = [x @ axes for x in sets]
