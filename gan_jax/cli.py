@@ -21,13 +21,14 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
+from gan_jax import analysis, papers, population, viz, writers
 from gan_jax import cost as costs
 from gan_jax import data as sources
 from gan_jax import evaluate as scoring
 from gan_jax import fork as branches
-from gan_jax import papers, population, viz, writers
 from gan_jax.data import batch_indices, check_enough, rounds
 from gan_jax.errors import UserError
+from gan_jax.game import Game
 from gan_jax.run import as_schedule, describe, load, read_rows, sampler, zeros
 from gan_jax.train import train
 
@@ -47,6 +48,7 @@ class Options:
     sample_every: int = 500
     checkpoint_every: int = 1000
     keep_every: int = 0  # checkpoints kept beside the last two; 0: none
+    analyse_every: int = 0  # rounds between looks at the game's vector field: spectrum, rotation, noise; 0: none
     score_every: int = 0  # rounds between scores of samples; 0: none
     scores: str = ""  # of images, as `python -m gan_jax evaluate --help` lists them; by default the paper's own, if any
     score_n: int = 1000  # samples to score against the training images
@@ -118,6 +120,7 @@ def _run_one(title, config, options, games):
     shown = 64 if data["x"].ndim == 4 else 2500  # images, or points
     first = batch_indices(config.seed, 0, len(data["x"]), min(shown, len(data["x"])))[0]
     scored = [_scored(module, config, data, options)] if options.score_every else []
+    analysed = [_analysed(games, config, data, options)] if options.analyse_every else []
     train(
         games,
         data,
@@ -131,7 +134,7 @@ def _run_one(title, config, options, games):
         keep_every=options.keep_every or None,
         best=options.best or None,
         dispatch=options.dispatch or None,
-        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first], shown)), *scored],
+        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first], shown)), *scored, *analysed],
         writers=written,
         paper=title,
         config=fields,
@@ -139,6 +142,10 @@ def _run_one(title, config, options, games):
     pictures = sorted((folder / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
     viz.gif(pictures, folder / "progress.gif")
     viz.curves(read_rows(folder), folder / "curves.png")
+    if kept := analysis.kept(folder):
+        viz.spectrum({step: found["spectrum"] for step, found in kept.items()}, folder / "spectrum.png")
+        layers = {step: {k: v for k, v in found.items() if k.startswith("singular/")} for step, found in kept.items()}
+        viz.singular_values(layers, folder / "singular_values.png")
     print(f"{folder} has {config.steps} rounds: samples/, progress.gif, curves.png, metrics.jsonl and checkpoints/.")
     print(f"More samples: python -m gan_jax sample {folder} --n {shown} --out grid.png")
 
@@ -178,6 +185,14 @@ def _scored(module, config, data, options):
     names, name = scoring.check(_names(options.scores)), f"{scoring.stem(config.data)} as trained on"
     against = scoring.reference(data, name, scoring.extractor(options.extractor))
     return options.score_every, *scoring.callback(against, names, options.score_n)
+
+
+def _analysed(games, config, data, options):
+    """A callback that looks at the game's vector field on the first round's data."""
+    if not isinstance(games, Game):
+        raise UserError("--analyse-every looks at one training: leave out --seeds and --sweep, or fork a member.")
+    rows = batch_indices(config.seed, 0, len(data["x"]), config.batch, games.slices)
+    return analysis.callback(options.analyse_every, sources.gather(jax.tree.map(jnp.asarray, data), jnp.asarray(rows)))
 
 
 def _names(scores):
