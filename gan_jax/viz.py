@@ -49,8 +49,9 @@ def scatter(
     if not all(np.isfinite(x).all() for x in sets):
         raise UserError("Some of the points to draw are not finite: the training has diverged.")
     if sets[0].shape[1] > 2:
-        centred = sets[-1] - sets[-1].mean(0)
-        axes = np.linalg.eigh(centred.T @ centred)[1][:, :-3:-1]
+        centred, axes = sets[-1] - sets[-1].mean(0), np.eye(sets[-1].shape[1], 2)
+        for _ in range(20):  # of orthogonal iteration: seconds less than eigh in a thousand dimensions
+            axes = np.linalg.qr(centred.T @ (centred @ axes))[0]
         sets = [x @ axes for x in sets]
     low, high = sets[-1].min(0), sets[-1].max(0)
     reach = np.where(high > low, high - low, 1) * 8 / 7
