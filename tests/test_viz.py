@@ -109,6 +109,7 @@ def test_points_of_many_dimensions_are_seen_along_the_principal_axes_of_the_real
     runs = np.flatnonzero(np.diff(np.concatenate([[0], columns, [0]])))
     gaps = runs[2::2] - runs[1:-1:2]
     assert (gaps > viz.SIDE / 4).sum() == 2  # three upright stripes, one a level
+    assert (viz.scatter(real[:1]) != 255).any(2).sum() == viz.DOT**2
 
 
 def test_points_of_one_dimension_lie_on_a_line():
