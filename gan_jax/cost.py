@@ -16,7 +16,11 @@ from gan_jax.run import Spec, abstract_state, zeros
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one round. FLOPs are XLA's count, which leaves out taps on padding; bytes include State and batch."""
+    """Of one round. Bytes include State and batch.
+
+    FLOPs are XLA's count: without taps on padding, and one turn of a loop, so on a CPU one group of a convolution in
+    groups.
+    """
 
     parameters: dict[str, int]  # by player
     flops: float
