@@ -284,10 +284,14 @@ def callback(
 
     Rows get every scalar as "flow/rotation", of singular values "… max", of eigenvalues "spectrum/real min", "real
     max" and "imag max" (of those found), and nothing that is not finite. All of it is kept whole in the run's folder,
-    as analysis/STEP.npz, which `kept` reads.
+    as analysis/STEP.npz, which `kept` reads. UserError for a population: its members are games of their own.
     """
 
     def start(run, step):
+        if not isinstance(run.game, Game):
+            raise UserError(
+                "Only one training can be watched: leave out the callback, and measure run.member(i) after."
+            )
         own, key = hand(run.game, run.state, batch)
         found = {name: measure(run.game, run.state, own, key) for name, measure in measures.items()}
 

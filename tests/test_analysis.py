@@ -1,6 +1,7 @@
 """gan_jax/analysis.py against closed forms, finite differences, NumPy and loops."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from flax import linen as nn
 from scipy.sparse.linalg import eigs
 
 import gan_jax
-from gan_jax import analysis, game, losses, penalties, priors
+from gan_jax import analysis, game, losses, penalties, population, priors
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Move, Player, Turn, move
 from gan_jax.gan import gan
@@ -384,6 +385,13 @@ def test_a_training_that_is_watched(tmp_path):
         assert 0.99 < found[0] <= 1.01
     raw = np.linalg.svd(run.state.params["G"]["Dense_1"]["kernel"], compute_uv=False)
     np.testing.assert_allclose(kept[4]["singular/G/Dense_1/kernel"], raw, rtol=1e-5)
+
+
+def test_a_population_is_not_watched():
+    pair = population.members(lambda config: NORMED, move("D"), (0, 1), {})
+    watch = analysis.callback(1, TWO)
+    with pytest.raises(UserError, match=r"Only one training can be watched.*run\.member"):
+        watch[1](SimpleNamespace(game=pair(0)), 1)
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
