@@ -73,7 +73,7 @@ def test_a_branch_shares_the_past(run, shell):  # noqa: F811
     out = run("gan_jax", "fork", "a", "--at", 2, "--set", "lr=0.1", "--steps", 6, "--out", "b")
     assert "past of a up to round 2" in out and Path("b/compare.png").exists()
     own, parent = read_rows(Path("b")), read_rows(Path("a"))
-    assert (own[0] == parent[0] and [row["step"] for row in own] == [2, 4, 6]) or [row["step"] for row in own][0] == 2
+    assert own[0] == parent[0] and own[0]["step"] == 2
     assert own[-1]["step"] == 6 and own[-1]["lr/G"] == pytest.approx(0.1)
     about = json.loads(Path("b/config.json").read_text())
     assert about["fork"] == {"run": "a", "step": 2} and about["config"]["lr"] == 0.1
