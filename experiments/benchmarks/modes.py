@@ -64,7 +64,7 @@ def main(
     module, config = papers.preset(title)
     steps, folder = steps or config.steps, Path(run or f"runs/{title.replace(':', '-')}-{seeds}seeds")
     many, judge = population.of(module.game, config, range(seeds)), module.score(config)
-    began = time.perf_counter()
+    share, began = steps / config.steps, time.perf_counter()
     trained = train(
         many,
         module.data(config),
@@ -72,6 +72,7 @@ def main(
         batch=config.batch,
         run=folder,
         log_every=score_every,
+        dispatch=50,
         checkpoint_every=5 * score_every,
         callbacks=[(score_every, *scoring.along(judge, [], config.samples, seed=1))],
         paper=title,
@@ -81,11 +82,11 @@ def main(
     scores = {name: finite(np.array([float(one[name]) for one in final])) for name in final[0]}
     published = {name: value for name, value in module.PUBLISHED.get(title.split(":")[1], {}).items() if name in scores}
     said = "; ".join(f"{n} {m:g}" + (f" ± {e:g}" if e is not None else "") for n, (m, e) in published.items())
-    share, rows = steps / config.steps, read_rows(folder)
+    rows = read_rows(folder)
     record(
         out,
         paper=title,
-        ran=f"{steps:,} of the recipe's {config.steps:,} rounds",
+        ran=f"{steps:,} of the recipe's {config.steps:,} rounds ({share:.0%})",
         share=share,
         published={"value": said, "protocol": module.PROTOCOL} if published else None,
         scores=scores,
