@@ -69,7 +69,7 @@ def of(
     make: Callable[[Any], Game | Schedule],
     config: Any,
     seeds: Iterable[int] = (0,),
-    sweep: Mapping[str, Sequence[float]] | None = None,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
 ) -> Callable[[int], Population]:
     """The schedule of a population: every combination of the swept values, times every seed.
 
