@@ -1,14 +1,10 @@
 """The command line: `python experiments/PAPER.py PRESET …`, and `python -m gan_jax COMMAND …`."""
 
-import contextlib
 import dataclasses
 import datetime
 import functools
-import io
 import itertools
 import json
-import math
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +17,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from gan_jax import analysis, papers, population, viz, writers
+from gan_jax import analysis, flags, papers, population, viz, writers
 from gan_jax import cost as costs
 from gan_jax import data as sources
 from gan_jax import evaluate as scoring
@@ -63,12 +59,12 @@ class Options:
 
 def experiment(file: str) -> None:
     """Train the paper in `file` as the command line says: its preset, then flags."""
-    with _one_line_errors():
+    with flags.one_line_errors():
         name, words = Path(file).stem, sys.argv[1:]
         presets = papers.paper(name).PRESETS
         chosen = words.pop(0) if words and not words[0].startswith("-") else next(iter(presets))
         module, config = papers.preset(f"{name}:{chosen}")
-        given = _parse(config, Options(), words, f"{name}.py {{{','.join(presets)}}}", module.__doc__)
+        given = flags.parse(config, Options(), words, f"{name}.py {{{','.join(presets)}}}", module.__doc__)
         run_experiment(f"{name}:{chosen}", *given)
 
 
@@ -78,7 +74,7 @@ def run_experiment(title: str, config: Any, options: Options = Options()) -> Non
     With seeds or a sweep, a population; values that decide the structure are programs of their own, in a folder each.
     """
     module, _ = papers.preset(title)
-    sweep = dict(_values(config, word) for word in options.sweep)
+    sweep = dict(flags.values(config, word) for word in options.sweep)
     shapes = lambda game: jax.eval_shape(lambda: zeros(game, _spec(module, config)))
     apart = [field for field in sweep if population.decides_structure(module.game, config, field, shapes)]
     together = {field: values for field, values in sweep.items() if field not in apart}
@@ -92,17 +88,6 @@ def run_experiment(title: str, config: Any, options: Options = Options()) -> Non
         this = dataclasses.replace(config, **own)
         games = population.of(module.game, this, seeds, together) if seeds else module.game(this)
         _run_one(title, this, dataclasses.replace(options, run=place), games)
-
-
-def _values(config, word):
-    """("lr", [1e-4, 2e-4]) from "lr=1e-4,2e-4", each value read as the field's flag is."""
-    field, equals, values = word.partition("=")
-    field = field.replace("-", "_")
-    known = [known.name for known in dataclasses.fields(config)]
-    if not equals or not values or field not in known:
-        raise UserError(f"--sweep {word} is not FIELD=VALUE,…{papers.nearest(field, known)}: a field is {known[0]}.")
-    flag = f"--{field.replace('_', '-')}"
-    return field, [getattr(_parse(config, Options(), [flag, value], flag, "")[0], field) for value in values.split(",")]
 
 
 def _run_one(title, config, options, games):
@@ -201,7 +186,7 @@ def _names(scores):
 
 def main() -> None:
     """`python -m gan_jax COMMAND …`."""
-    with _one_line_errors():
+    with flags.one_line_errors():
         commands = {"list": list_papers, "cost": cost, "sample": sample, "evaluate": evaluate, "fork": fork}
         words = sys.argv[1:]
         if not words or words[0] in ("-h", "--help"):
@@ -213,7 +198,7 @@ def main() -> None:
             raise UserError(f"There is no command {words[0]!r}{hint}: there are {', '.join(commands)}.")
         command: Callable = commands[words[0]]
         given = functools.wraps(command)(lambda *args, **kw: functools.partial(command, *args, **kw))
-        run = _tyro(given, words[1:], prog=f"python -m gan_jax {words[0]}")
+        run = flags.run(given, words[1:], prog=f"python -m gan_jax {words[0]}")
         run()  # only now: what is said while parsing is held back
 
 
@@ -399,7 +384,7 @@ def fork(
     given = {"steps": steps, "data": data}
     words = [*set, *(f"{field}={value}" for field, value in given.items() if value)]
     for word in words:
-        field, values = _values(config, word)
+        field, values = flags.values(config, word)
         config = dataclasses.replace(config, **{field: values[0]})
     named = [*set, *([] if member is None else [f"member={member}"])]
     folder = Path(out or "-".join([run.rstrip("/"), *(named or ["fork"])]))
@@ -422,56 +407,3 @@ def _add_row(path, row):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another --out.") from None
-
-
-def _parse(config: Any, options: Any, words: list[str], program: str, description: str | None) -> tuple:
-    """Both dataclasses with the fields that flags in `words` name. UserError for what they have not."""
-    defaults = {"recipe": config, "run": options}
-    fields = [field.name.replace("_", "-") for default in defaults.values() for field in dataclasses.fields(default)]
-    known = {"--help", "-h", "--from"} | {f"--{no}{name}" for name in fields for no in ("", "no-")}
-    for word in words:
-        flag = word.split("=")[0].replace("_", "-")
-        if flag.startswith("--") and flag not in known:
-            raise UserError(f"There is no flag {flag}{papers.nearest(flag, known)}: --help shows them all.")
-    both: Any = dataclasses.make_dataclass("Both", [(name, type(default)) for name, default in defaults.items()])
-    target, default = tyro.conf.OmitArgPrefixes[both], both(**defaults)
-    found = vars(_tyro(target, words, default=default, prog=program, description=description))
-    for part, given in found.items():
-        for name, default in vars(defaults[part]).items():
-            _check_number(name.replace("_", "-"), getattr(given, name), default)
-    return tuple(found.values())
-
-
-def _check_number(name, value, default):
-    """No number of a config is negative, and a count that is not 0 by default cannot be."""
-    least = 1 if type(default) is int and default > 0 else 0
-    if isinstance(value, int | float) and not least <= value < math.inf:
-        raise UserError(f"--{name} is {value}: it must be {least} or more.")
-
-
-def _tyro(target, words, **how):
-    """tyro.cli, whose box of a complaint becomes a UserError of one line."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(target, args=words, **how)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue())  # a terminal is told in colours
-        lines = [line.strip("│ ") for line in plain.splitlines()[1:]]  # below the title, between two rules
-        rule = lambda line: not line.strip("─-╰╯")
-        words = itertools.takewhile(lambda line: not rule(line), itertools.dropwhile(rule, lines))
-        raise UserError(f"{' '.join(words)} (--help shows all flags)") from None
-
-
-@contextlib.contextmanager
-def _one_line_errors():
-    """What the user can mend is one line and exit code 2; Ctrl-C is 130."""
-    try:
-        yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

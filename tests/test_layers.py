@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "run": {"game", "checkpoint", "papers", "population"},
     "train": {"game", "checkpoint", "run", "data", "population"},
     "cost": {"game", "run", "population"},
+    "flags": {"papers"},
     "fork": {"game", "checkpoint", "run", "data", "papers", "population"},
     "evaluate": {"data", "metrics", "papers", "run"},
     "cli": {path.stem for path in PACKAGE.iterdir()},
