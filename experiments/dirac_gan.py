@@ -1,7 +1,7 @@
 """Dirac-GAN: the smallest GAN, one weight a player, on which it is seen which methods converge.
 
 Mescheder, Geiger, Nowozin. Which training methods for GANs do actually converge? ICML 2018. arXiv:1801.04406.
-Section 2 to 4 and their figures: real x is 0, G makes θ, D(x) = −ψx, and both start at 1
+Real x is 0, G makes θ, D(x) = −ψx, and both start at 1
 
     gan               minimax: it circles outwards, or around
     nsgan             non-saturating: it nears (0, 0), ever more slowly
@@ -48,7 +48,7 @@ class Config:
     seed: int = 0
     loss: Literal["minimax", "non_saturating", "wasserstein"] = "minimax"
     method: Literal["none", "clip", "wgan_gp", "instance_noise", "r1", "consensus"] = "none"
-    strength: float = 0.0  # the bound of ψ, twice λ, the noise's σ, γ, γ
+    strength: float = 0.0  # of the method: bound of ψ, 2λ, σ of the noise, γ, γ
     order: Literal["simultaneous", "alternating"] = "simultaneous"  # alternating: G, then D
     critic_moves: int = 1  # to one of G, if they alternate
     lr: float = 0.2

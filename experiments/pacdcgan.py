@@ -58,7 +58,7 @@ class Config:
 PRESETS = {"mnist": Config()} | {f"mnist-pack{m}": Config(pack=m, batch=64 * m) for m in (2, 3, 4)}
 TINY = Config(data="digits", size=8, stacks=64, pack=2, steps=2, batch=8, latent=4, width=4)
 
-PROTOCOL = "26,000 samples after the last round, digits told by a classifier, mean and standard error of 10 runs"
+PROTOCOL = "26,000 samples, digits told by a classifier, mean and standard error of 10 runs"
 PUBLISHED = {  # Table 2
     "mnist": {"modes": (78.9, 6.46), "kl_to_uniform": (4.50, 0.127)},
     "mnist-pack2": {"modes": (1000.0, 0.0), "kl_to_uniform": (0.06, 0.003)},

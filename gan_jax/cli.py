@@ -1,14 +1,10 @@
-"""The command line: `python experiments/PAPER.py PRESET …`, and `python -m gan_jax list | cost | sample | evaluate`."""
+"""The command line: `python experiments/PAPER.py PRESET …`, and `python -m gan_jax COMMAND …`."""
 
-import contextlib
 import dataclasses
 import datetime
 import functools
-import io
 import itertools
 import json
-import math
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,14 +17,18 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
+from gan_jax import analysis, flags, papers, population, viz, writers
 from gan_jax import cost as costs
 from gan_jax import data as sources
 from gan_jax import evaluate as scoring
-from gan_jax import papers, viz, writers
+from gan_jax import fork as branches
 from gan_jax.data import batch_indices, check_enough, rounds
 from gan_jax.errors import UserError
-from gan_jax.run import as_schedule, describe, load, read_rows, sampler
+from gan_jax.game import Game
+from gan_jax.run import as_schedule, describe, load, read_rows, sampler, zeros
 from gan_jax.train import train
+
+Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,14 @@ class Options:
 
     run: str = ""  # the run's folder; by default runs/PAPER-PRESET
     epochs: float = 0.0  # another way to say --steps
+    seeds: int = 0  # so many trainings as one program, from --seed on; 0: one
+    sweep: Repeated = ()  # FIELD=VALUE,VALUE,… of the recipe: a training for each, times the seeds; may be repeated
     start: Annotated[str, tyro.conf.arg(name="from")] = ""  # a run whose weights this one is born with
     log_every: int = 100  # rounds
     sample_every: int = 500
     checkpoint_every: int = 1000
     keep_every: int = 0  # checkpoints kept beside the last two; 0: none
+    analyse_every: int = 0  # rounds between looks at the game's vector field: spectrum, rotation, noise; 0: none
     score_every: int = 0  # rounds between scores of samples; 0: none
     scores: str = ""  # of images, as `python -m gan_jax evaluate --help` lists them; by default the paper's own, if any
     score_n: int = 1000  # samples to score against the training images
@@ -56,32 +59,55 @@ class Options:
 
 def experiment(file: str) -> None:
     """Train the paper in `file` as the command line says: its preset, then flags."""
-    with _one_line_errors():
+    with flags.one_line_errors():
         name, words = Path(file).stem, sys.argv[1:]
         presets = papers.paper(name).PRESETS
         chosen = words.pop(0) if words and not words[0].startswith("-") else next(iter(presets))
         module, config = papers.preset(f"{name}:{chosen}")
-        given = _parse(config, Options(), words, f"{name}.py {{{','.join(presets)}}}", module.__doc__)
+        given = flags.parse(config, Options(), words, f"{name}.py {{{','.join(presets)}}}", module.__doc__)
         run_experiment(f"{name}:{chosen}", *given)
 
 
 def run_experiment(title: str, config: Any, options: Options = Options()) -> None:
-    """Train one Config of a paper in a run folder, with pictures as it goes and a summary at its end."""
+    """Train one Config of a paper in a run folder, with pictures as it goes and a summary at its end.
+
+    With seeds or a sweep, a population; values that decide the structure are programs of their own, in a folder each.
+    """
     module, _ = papers.preset(title)
-    data, game = module.data(config), module.game(config)
+    sweep = dict(flags.values(config, word) for word in options.sweep)
+    shapes = lambda game: jax.eval_shape(lambda: zeros(game, _spec(module, config)))
+    apart = [field for field in sweep if population.decides_structure(module.game, config, field, shapes)]
+    together = {field: values for field, values in sweep.items() if field not in apart}
+    seeds = range(config.seed, config.seed + max(1, options.seeds)) if options.seeds or together else ()
+    folder = options.run or f"runs/{title.replace(':', '-')}"
+    for values in itertools.product(*(sweep[field] for field in apart)):
+        own = dict(zip(apart, values, strict=True))
+        place = "-".join([folder, *(f"{field}={value}" for field, value in own.items())])
+        if own:
+            print(f"{', '.join(apart)} cannot be traced, so each value is a program of its own: {place}")
+        this = dataclasses.replace(config, **own)
+        games = population.of(module.game, this, seeds, together) if seeds else module.game(this)
+        _run_one(title, this, dataclasses.replace(options, run=place), games)
+
+
+def _run_one(title, config, options, games):
+    """Train `games`, the Game of the Config or a population of it."""
+    module, _ = papers.preset(title)
+    data = module.data(config)
     check_enough(data, config.batch)
-    slices = as_schedule(game)(0).slices
+    slices = as_schedule(games)(0).slices
     if options.epochs:
         config = dataclasses.replace(config, steps=rounds(options.epochs, len(data["x"]), config.batch, slices))
-    folder = Path(options.run or f"runs/{title.replace(':', '-')}")
+    folder = Path(options.run)
     key, fields = jax.random.key(config.seed), dataclasses.asdict(config)
     written = [writers.tensorboard(folder)] if options.tensorboard else []
     written += [writers.wandb(folder, title, fields)] if options.wandb else []
     shown = 64 if data["x"].ndim == 4 else 2500  # images, or points
     first = batch_indices(config.seed, 0, len(data["x"]), min(shown, len(data["x"])))[0]
     scored = [_scored(module, config, data, options)] if options.score_every else []
+    analysed = [_analysed(games, config, data, options)] if options.analyse_every else []
     train(
-        game,
+        games,
         data,
         steps=config.steps,
         batch=config.batch,
@@ -93,7 +119,7 @@ def run_experiment(title: str, config: Any, options: Options = Options()) -> Non
         keep_every=options.keep_every or None,
         best=options.best or None,
         dispatch=options.dispatch or None,
-        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first], shown)), *scored],
+        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first], shown)), *scored, *analysed],
         writers=written,
         paper=title,
         config=fields,
@@ -101,6 +127,10 @@ def run_experiment(title: str, config: Any, options: Options = Options()) -> Non
     pictures = sorted((folder / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
     viz.gif(pictures, folder / "progress.gif")
     viz.curves(read_rows(folder), folder / "curves.png")
+    if kept := analysis.kept(folder):
+        viz.spectrum({step: found["spectrum"] for step, found in kept.items()}, folder / "spectrum.png")
+        layers = {step: {k: v for k, v in found.items() if k.startswith("singular/")} for step, found in kept.items()}
+        viz.singular_values(layers, folder / "singular_values.png")
     print(f"{folder} has {config.steps} rounds: samples/, progress.gif, curves.png, metrics.jsonl and checkpoints/.")
     print(f"More samples: python -m gan_jax sample {folder} --n {shown} --out grid.png")
 
@@ -113,9 +143,21 @@ def _pictures(folder, key, real, n):
         if not (folder / "samples" / "real.png").exists():
             viz.save_png(folder / "samples" / "real.png", viz.picture(real))
         images = made.setdefault(run.game, sampler(run.game, n))(run.state, key)
-        return lambda: viz.save_png(folder / "samples" / f"{step}.png", viz.picture(np.asarray(images), real))
+        return lambda: viz.save_png(folder / "samples" / f"{step}.png", _page(np.asarray(images), run, real))
 
     return draw
+
+
+MEMBERS = 16  # of a population in a picture, at most
+
+
+def _page(samples, run, real=None):
+    """Samples as a picture; of a population, a row of images or a cloud of points for each member."""
+    if not np.ndim(run.state.step):
+        return viz.picture(samples, real)
+    if samples.ndim == 5:
+        return viz.grid(np.concatenate(samples[:MEMBERS, :8]), columns=8)
+    return viz.tiles([viz.picture(member, real) for member in samples[:MEMBERS]])
 
 
 def _scored(module, config, data, options):
@@ -130,14 +172,22 @@ def _scored(module, config, data, options):
     return options.score_every, *scoring.callback(against, names, options.score_n)
 
 
+def _analysed(games, config, data, options):
+    """A callback that looks at the game's vector field on the first round's data."""
+    if not isinstance(games, Game):
+        raise UserError("--analyse-every looks at one training: leave out --seeds and --sweep, or fork a member.")
+    rows = batch_indices(config.seed, 0, len(data["x"]), config.batch, games.slices)
+    return analysis.callback(options.analyse_every, sources.gather(jax.tree.map(jnp.asarray, data), jnp.asarray(rows)))
+
+
 def _names(scores):
     return scores.split(",") if scores else scoring.USUAL
 
 
 def main() -> None:
     """`python -m gan_jax COMMAND …`."""
-    with _one_line_errors():
-        commands = {"list": list_papers, "cost": cost, "sample": sample, "evaluate": evaluate}
+    with flags.one_line_errors():
+        commands = {"list": list_papers, "cost": cost, "sample": sample, "evaluate": evaluate, "fork": fork}
         words = sys.argv[1:]
         if not words or words[0] in ("-h", "--help"):
             first = lambda f: str(f.__doc__).splitlines()[0]
@@ -148,7 +198,7 @@ def main() -> None:
             raise UserError(f"There is no command {words[0]!r}{hint}: there are {', '.join(commands)}.")
         command: Callable = commands[words[0]]
         given = functools.wraps(command)(lambda *args, **kw: functools.partial(command, *args, **kw))
-        run = _tyro(given, words[1:], prog=f"python -m gan_jax {words[0]}")
+        run = flags.run(given, words[1:], prog=f"python -m gan_jax {words[0]}")
         run()  # only now: what is said while parsing is held back
 
 
@@ -193,6 +243,7 @@ def sample(
     class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
     truncation: float | None = None,
     step: int | None = None,
+    member: int | None = None,
 ) -> None:
     """Samples of the run in folder RUN, as a picture (.png) or as numbers (.npz: samples [n, …], images in [-1, 1])."""
     path = Path(out)
@@ -202,11 +253,13 @@ def sample(
         raise UserError(f"--n is {n}: it must be at least 1.")
     options = {"label": class_, "truncation": truncation}
     options = {name: value for name, value in options.items() if value is not None}
-    SAVE[path.suffix](path, load(run, step=step).sample(jax.random.key(seed), n, **options))
+    loaded = load(run, step=step)
+    loaded = loaded if member is None else loaded.member(member)
+    SAVE[path.suffix](path, loaded.sample(jax.random.key(seed), n, **options), loaded)
     print(f"{n} samples of {run} are in {out}.")
 
 
-def _save_npz(path, samples):
+def _save_npz(path, samples, run):
     draft = path.with_name(f".{path.stem}.tmp.npz")  # whole or not at all
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +269,7 @@ def _save_npz(path, samples):
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
 
 
-SAVE = {".png": lambda path, samples: viz.save_png(path, viz.picture(samples)), ".npz": _save_npz}
+SAVE = {".png": lambda path, samples, run: viz.save_png(path, _page(samples, run)), ".npz": _save_npz}
 
 
 def evaluate(
@@ -232,6 +285,7 @@ def evaluate(
     draws: int = 5,
     seed: int = 0,
     step: int | None = None,
+    member: int | None = None,
     out: str = "",
 ) -> None:
     """Scores of a run, or of images in a folder, tar or .npz: a paper's own, or against the real images of --data.
@@ -252,6 +306,10 @@ def evaluate(
     if about and n == 0:
         raise UserError("--n 0 samples of a run give no score: it must be 1 or more.")
     run, perfect = load(source, step=step) if about else None, {}
+    if run and member is not None:
+        run = run.member(member)
+    if run and np.ndim(run.state.step):
+        raise UserError(f"{source} has {len(run.state.step)} members: score one at a time, by --member.")
     how = {"draws": draws, "seed": seed, "progress": True}
     if run and not (scores or data) and (own := _own_scores(about, n)):
         scorer, n, perfect = own
@@ -268,7 +326,7 @@ def evaluate(
     for name, score in found.items():
         print(score)
         if name in perfect:
-            print(f"    perfect: {str(perfect[name]).partition(';')[0]}")
+            print(f"    exact samples: {str(perfect[name]).partition(';')[0]}")
     if out or run:
         _add_row(Path(out or f"{source}/scores.jsonl"), row | {"scores": {k: vars(v) for k, v in found.items()}})
 
@@ -303,6 +361,45 @@ def _reference(source, about, data, split, seen_by, real):
     return scoring.reference(images, f"{scoring.stem(data)} {split}", seen_by, real, progress=True)
 
 
+def fork(
+    run: Positional[str],
+    /,
+    set: Repeated = (),
+    at: int | None = None,
+    member: int | None = None,
+    steps: int = 0,
+    data: str = "",
+    out: str = "",
+) -> None:
+    """Branch a run: from round --at on, under other settings, with the same past; then compare the two.
+
+    --set         FIELD=VALUE of the recipe, such as loss=hinge; may be repeated
+    --at          a round that a checkpoint was kept of; by default the newest
+    --member      take this member out of a population, as a run of its own
+    --steps       go on to this round; by default as far as the recipe says
+    --data        where its data lies, if elsewhere now
+    --out         the branch's folder; by default the run's name and what is set
+    """
+    title, config, members = branches.settings(Path(run), member)
+    given = {"steps": steps, "data": data}
+    words = [*set, *(f"{field}={value}" for field, value in given.items() if value)]
+    for word in words:
+        field, values = flags.values(config, word)
+        config = dataclasses.replace(config, **{field: values[0]})
+    named = [*set, *([] if member is None else [f"member={member}"])]
+    folder = Path(out or "-".join([run.rstrip("/"), *(named or ["fork"])]))
+    t = branches.fork(Path(run), folder, config, papers.preset(title)[0].data(config), at, member)
+    print(f"{folder} has the past of {run} up to round {t}; it goes on to {config.steps}.")
+    if config.steps > t:
+        _run_one(title, config, Options(run=str(folder)), branches.games(title, config, members))
+    label = lambda path: Path(path).name
+    rows = {label(run): read_rows(Path(run)), label(folder): read_rows(folder)}
+    if member is not None:
+        rows[label(run)] = branches.alone(rows[label(run)], member)
+    viz.compare(rows, folder / "compare.png")
+    print(f"Both in one picture: {folder / 'compare.png'}")
+
+
 def _add_row(path, row):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -310,56 +407,3 @@ def _add_row(path, row):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another --out.") from None
-
-
-def _parse(config: Any, options: Any, words: list[str], program: str, description: str | None) -> tuple:
-    """Both dataclasses with the fields that flags in `words` name. UserError for what they have not."""
-    defaults = {"recipe": config, "run": options}
-    fields = [field.name.replace("_", "-") for default in defaults.values() for field in dataclasses.fields(default)]
-    known = {"--help", "-h", "--from"} | {f"--{no}{name}" for name in fields for no in ("", "no-")}
-    for word in words:
-        flag = word.split("=")[0].replace("_", "-")
-        if flag.startswith("--") and flag not in known:
-            raise UserError(f"There is no flag {flag}{papers.nearest(flag, known)}: --help shows them all.")
-    both: Any = dataclasses.make_dataclass("Both", [(name, type(default)) for name, default in defaults.items()])
-    target, default = tyro.conf.OmitArgPrefixes[both], both(**defaults)
-    found = vars(_tyro(target, words, default=default, prog=program, description=description))
-    for part, given in found.items():
-        for name, default in vars(defaults[part]).items():
-            _check_number(name.replace("_", "-"), getattr(given, name), default)
-    return tuple(found.values())
-
-
-def _check_number(name, value, default):
-    """No number of a config is negative, and a count that is not 0 by default cannot be."""
-    least = 1 if type(default) is int and default > 0 else 0
-    if isinstance(value, int | float) and not least <= value < math.inf:
-        raise UserError(f"--{name} is {value}: it must be {least} or more.")
-
-
-def _tyro(target, words, **how):
-    """tyro.cli, whose box of a complaint becomes a UserError of one line."""
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(target, args=words, **how)
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        plain = re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue())  # a terminal is told in colours
-        lines = [line.strip("│ ") for line in plain.splitlines()[1:]]  # below the title, between two rules
-        rule = lambda line: not line.strip("─-╰╯")
-        words = itertools.takewhile(lambda line: not rule(line), itertools.dropwhile(rule, lines))
-        raise UserError(f"{' '.join(words)} (--help shows all flags)") from None
-
-
-@contextlib.contextmanager
-def _one_line_errors():
-    """What the user can mend is one line and exit code 2; Ctrl-C is 130."""
-    try:
-        yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

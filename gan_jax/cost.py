@@ -8,13 +8,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from gan_jax.game import Game, init, step
+from gan_jax import population
+from gan_jax.game import step
+from gan_jax.population import Games
 from gan_jax.run import Spec, abstract_state, zeros
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one round. FLOPs are XLA's count, which leaves out taps on padding; bytes include State and batch."""
+    """Of one round. Bytes include State and batch.
+
+    FLOPs are XLA's count: without taps on padding, and one turn of a loop, so on a CPU one group of a convolution in
+    groups.
+    """
 
     parameters: dict[str, int]  # by player
     flops: float
@@ -23,24 +29,24 @@ class Cost:
     compile_seconds: float  # of a round and of its beginning
 
 
-def parameters(game: Game, spec: Spec) -> dict[str, int]:
+def parameters(game: Games, spec: Spec) -> dict[str, int]:
     """{player: number of weights}."""
     params = abstract_state(game, spec).params
     return {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in params.items()}
 
 
-def flops(game: Game, spec: Spec) -> float:
+def flops(game: Games, spec: Spec) -> float:
     """XLA's count for one round, of the program before it is optimised: nothing is compiled."""
     return _lowered(game, spec).cost_analysis()["flops"]
 
 
-def measure(game: Game, spec: Spec, seconds: float = 2.0) -> Cost:
+def measure(game: Games, spec: Spec, seconds: float = 2.0) -> Cost:
     """Compile one round, and play it on noise for some seconds, three times at least."""
     noise = lambda x: np.random.default_rng(0).uniform(-1, 1, x.shape).astype(x.dtype)
     batch = jax.device_put(jax.tree.map(noise, zeros(game, spec)))
     began = time.perf_counter()
     program = _lowered(game, spec).compile()
-    state, times = jax.jit(partial(init, game))(jax.random.key(0), batch), []
+    state, times = jax.jit(partial(population.born, game, 0))(batch), []
     state, _ = jax.block_until_ready(program(state, batch))
     compiling, memory = time.perf_counter() - began, program.memory_analysis()
     while len(times) < 3 or sum(times) < seconds:
@@ -53,6 +59,7 @@ def measure(game: Game, spec: Spec, seconds: float = 2.0) -> Cost:
     return Cost(parameters(game, spec), count, held, float(np.median(times)), compiling)
 
 
-def _lowered(game: Game, spec: Spec) -> Any:
+def _lowered(game: Games, spec: Spec) -> Any:
     batch = jax.eval_shape(lambda: zeros(game, spec))
-    return jax.jit(partial(step, game), donate_argnums=0).lower(abstract_state(game, spec), batch)
+    play = lambda state, batch: population.each(game, step, state, shared=(batch,))
+    return jax.jit(play, donate_argnums=0).lower(abstract_state(game, spec), batch)

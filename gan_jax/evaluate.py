@@ -211,7 +211,7 @@ def along(scores: Callable, names: Sequence[str], n: int, seed: int = 0) -> tupl
     """(fn, what it logs) for `train(callbacks=[(every, *along(…))])`: "score/NAME", … of a draw of n samples.
 
     scores: samples [n, …] -> {name: Score}. The noise is the same each time. Samples are dispatched at once, and scored
-    when the next rounds are under way.
+    when the next rounds are under way. Of a population, each member is scored.
     """
 
     def start(run, step):
@@ -219,8 +219,11 @@ def along(scores: Callable, names: Sequence[str], n: int, seed: int = 0) -> tupl
         chunks = [make(run.state, jax.random.fold_in(key, i)) for i in range(-(-n // CHUNK))]
 
         def finish():
-            found = scores(np.concatenate([np.asarray(chunk) for chunk in chunks])[:n])
-            return {f"score/{name}": value.value for name, value in found.items()}
+            axis = np.ndim(run.state.step)  # 1 of a population
+            samples = np.take(np.concatenate([np.asarray(chunk) for chunk in chunks], axis), np.arange(n), axis)
+            found = [scores(one) for one in (samples if axis else [samples])]
+            values = {f"score/{name}": np.array([one[name].value for one in found]) for name in found[0]}
+            return values if axis else {name: value[0] for name, value in values.items()}
 
         return finish
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+from jaxtyping import Array, Float
 
 from gan_jax.game import Game, Move, Player, Rule, Turn, in_order, move
 
@@ -30,7 +31,7 @@ def gan(
     augment: Callable = lambda key, x, memory: x,
     moves: tuple[Move, ...] = ORDERS["alternating"],
     fakes: int | None = None,
-    weight_D: float = 1.0,
+    weight_D: float | Float[Array, ""] = 1.0,
     parts: int = 1,
     rule: Rule = in_order,
 ) -> Game:

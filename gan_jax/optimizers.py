@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from gan_jax import game as engine
 from gan_jax.errors import UserError
@@ -80,7 +81,7 @@ class Last(NamedTuple):
 
 
 def optimism() -> optax.GradientTransformation:
-    """u_t -> 2u_t − u_{t−1}, where u_{−1} = u_0: the next one foretold. Daskalakis et al. 2018, eq. 6."""
+    """u_t -> 2u_t − u_{t−1}, where u_{−1} = u_0: the next one foretold. Daskalakis et al. 2018."""
 
     def init(params):
         return Last(jnp.int32(0), optax.tree.zeros_like(params))
@@ -117,7 +118,7 @@ def _scale_by_moments(b1, b2, eps):
 
 @with_rate
 def optimistic_sgd(learning_rate) -> optax.GradientTransformation:
-    """w ← w − 2η g_t + η g_{t−1}, optimistic mirror descent; g_{−1} = g_0. Daskalakis et al. 2018, eq. 6."""
+    """w ← w − 2η g_t + η g_{t−1}, optimistic mirror descent; g_{−1} = g_0. Daskalakis et al. 2018."""
     return optax.chain(optimism(), optax.scale_by_learning_rate(learning_rate))
 
 
@@ -125,7 +126,7 @@ def optimistic_sgd(learning_rate) -> optax.GradientTransformation:
 def optimistic_adam(learning_rate, b1=0.9, b2=0.999, eps=1e-8) -> optax.GradientTransformation:
     """w ← w − 2η_t r_t + η_t r_{t−1}, r = m / (√v + ε), η_t = η √(1 − β₂ᵗ) / (1 − β₁ᵗ) in both terms; r_{−1} = r_0.
 
-    Daskalakis et al. 2018, algorithm 1, corrected for the moments' start as in the authors' code, where r_{−1} = 0.
+    Daskalakis et al. 2018, corrected for the moments' start as in the authors' code, which begins with r_{−1} = 0.
     """
     correction = lambda count: jnp.sqrt(1 - b2 ** (count + 1)) / (1 - b1 ** (count + 1))
     return optax.chain(
@@ -135,7 +136,7 @@ def optimistic_adam(learning_rate, b1=0.9, b2=0.999, eps=1e-8) -> optax.Gradient
     )
 
 
-def clip_weights(limit: float) -> optax.GradientTransformation:
+def clip_weights(limit: float | Float[Array, ""]) -> optax.GradientTransformation:
     """Every weight back into ± limit after the update, to rounding; last in a chain. Arjovsky et al. 2017, alg. 1."""
 
     def update(updates, state, params=None):
@@ -229,7 +230,7 @@ def symplectic(weight=1.0, align: bool = True) -> Rule:
 
 def unrolled(k: int, follower: str = "D") -> Rule:
     """Each other player descends L(θ, ω_k(θ)): its loss once the follower has taken k more optimizer steps, through
-    which it differentiates; the follower itself steps along its own gradient. Metz et al. 2017, eq. 7 to 10.
+    which it differentiates; the follower itself steps along its own gradient. Metz et al. 2017.
 
     The k steps see the move's own batch and noise again and again, and leave nothing behind. k = 0 is `in_order`.
     UserError if the follower never moves.
@@ -287,7 +288,7 @@ _rooted.defvjp(_rooted_forward, _rooted_backward)
 def lookahead(rule: Rule, every, weight=0.5) -> Rule:
     """After every so many rounds of `rule`, all players go back to w_slow + weight · (w − w_slow), the new w_slow.
 
-    Lookahead-minmax, Chavdarova et al. 2021, algorithm 1. Moments and memory stay; averages have taken in the weights
+    Lookahead-minmax, Chavdarova et al. 2021. Moments and memory stay; averages have taken in the weights
     of each move, before the way back. The inner rule begins anew there, so that lookahead(lookahead(rule, 5), 5000)
     has super-slow weights, from which the slow ones go on.
     """

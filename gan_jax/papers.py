@@ -2,6 +2,9 @@
 
 A paper is found by its file name, never by a path or module that a run names. Its file holds PRESETS (name ->
 Config, the default first), `game(config)`, `data(config)`, and `example(config)`: the shape of one example.
+
+It may hold scores of its own: `score(config)`, which takes samples [n, …] to {name: Score}, n being `config.samples`;
+`perfect(config)`, what exact samples get; and PUBLISHED, {preset: {name: (mean, standard error or None)}}, by PROTOCOL.
 """
 
 import dataclasses
@@ -65,9 +68,12 @@ def nearest(word: str, known) -> str:
 
 def reproduction(title: str) -> str:
     """What the results say of "paper:preset": the verdicts recorded for it, or "not run"."""
-    verdicts = []
-    for path in sorted((FOLDER / "results").glob("*.json")):
-        found = json.loads(path.read_text())
-        if found.get("paper") == title and found.get("verdict"):
-            verdicts.append(found["verdict"])
-    return "; ".join(verdicts) or "not run"
+    found = [row.get("verdict") for row in results(FOLDER / "results") if row["paper"] == title]
+    return "; ".join(verdict for verdict in found if verdict) or "not run"
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """What the JSON files there say of papers: a run group a file, or several as its `rows`."""
+    files = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    rows = [{**found, **row} for found in files for row in found.get("rows", [found])]
+    return [row for row in rows if "paper" in row]

@@ -69,7 +69,7 @@ def of(
     make: Callable[[Any], Game | Schedule],
     config: Any,
     seeds: Iterable[int] = (0,),
-    sweep: Mapping[str, Sequence[float]] | None = None,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
 ) -> Callable[[int], Population]:
     """The schedule of a population: every combination of the swept values, times every seed.
 
@@ -144,8 +144,10 @@ def each(games: Games, f: Callable, *trees: Tree, shared: tuple = ()) -> Tree:
     if isinstance(games, Game):
         return f(games, *trees, *shared)
 
+    make = games.make
+
     def over(rows, shared):
-        one = lambda row: f(games.make(row[0]), *row[1], *shared)
+        one = lambda row: f(make(row[0]), *row[1], *shared)
         return lax.map(one, rows) if one_after_another() else jax.vmap(one)(rows)
 
     mesh, own, same = _mesh(games), PartitionSpec("members"), PartitionSpec()
@@ -222,10 +224,9 @@ def _mesh(games):
 
 def select(games: Population, state: State, rows: Sequence[int]) -> tuple[Population, State]:
     """The members named, in that order, with all they have learnt."""
-    rows = np.asarray(rows, int)
-    if not len(rows) or rows.min() < 0 or rows.max() >= len(games):
-        raise UserError(f"Members are 0 to {len(games) - 1}: {rows.tolist()} names none, or others.")
-    take = lambda tree: jax.tree.map(lambda x: x[rows], tree)
+    if not rows or min(rows) < 0 or max(rows) >= len(games):
+        raise UserError(f"Members are 0 to {len(games) - 1}: {list(rows)} names none, or others.")
+    take = lambda tree: jax.tree.map(lambda x: x[np.array(rows)], tree)
     return replace(games, seeds=tuple(games.seeds[i] for i in rows), numbers=take(games.numbers)), take(state)
 
 
@@ -252,14 +253,15 @@ def exploit_and_explore(
     if 2 * count > len(order):
         raise UserError(f"{share:.0%} of {len(order)} members cannot both lose and win: share at most a half.")
     pick, *coins = jax.random.split(key, 1 + len(games.numbers))
-    winners = np.array(order[:count])[np.asarray(jax.random.randint(pick, (count,), 0, count))]
-    rows = np.arange(len(order))
-    rows[order[-count:]] = winners
-    _, copied = select(games, state, rows)
+    rows = list(range(len(order)))
+    for loser, winner in zip(order[-count:], jax.random.randint(pick, (count,), 0, count).tolist(), strict=True):
+        rows[loser] = order[winner]
+    moved = np.array(rows) != np.arange(len(order))
+    parents, copied = select(games, state, rows)
     changed = {}
-    for coin, (field, values) in zip(coins, sorted(games.numbers.items()), strict=True):
-        change = jnp.where(jax.random.bernoulli(coin, shape=(len(order),)), factor, 1 / factor)
-        changed[field] = values[rows] * jnp.where(rows == np.arange(len(order)), 1, change).astype(values.dtype)
+    for coin, (field, values) in zip(coins, sorted(parents.numbers.items()), strict=True):
+        change = jnp.where(jax.random.bernoulli(coin, shape=moved.shape), factor, 1 / factor)
+        changed[field] = jnp.where(moved, values * change, values)
     return replace(games, numbers=changed), copied.replace(key=state.key)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -148,11 +149,18 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def open_folder(
-    folder: Path, paper: str, config: Mapping[str, Any], data: str, batch: Spec, members: Mapping[str, Any]
+    folder: Path,
+    paper: str,
+    config: Mapping[str, Any],
+    data: str,
+    batch: Spec,
+    members: Mapping[str, Any],
+    notes: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Make the run's folder, or check that the run in it is the same one. UserError names the fields that differ.
 
-    config: every field of the paper's Config; data: the content's hash; members: seeds and numbers of a population.
+    config: every field of the paper's Config; data: the content's hash; members: seeds and numbers of a population;
+    notes: what else config.json is to say.
     """
     about = {"format": FORMAT, "paper": paper, "config": dict(config), "data": data, "batch": dict(batch)}
     about |= {"members": dict(members)} if members else {}
@@ -167,7 +175,7 @@ def open_folder(
         raise UserError(f"{folder} is not empty and holds no run: give another --run.")
     try:
         (folder / "samples").mkdir(parents=True)
-        write_text(folder / "config.json", json.dumps(about | _surroundings(), indent=2) + "\n")
+        write_text(folder / "config.json", json.dumps({**about, **notes, **_surroundings()}, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): give another --run.") from None
 

@@ -306,7 +306,9 @@ class _Log:
 
 def _mean(name, values):
     """The mean over the members and, from two on, its standard error."""
-    error = {f"{name} se": float(values.std(ddof=1) / len(values) ** 0.5)} if len(values) > 1 else {}
+    values = values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a score may be infinite
+        error = {f"{name} se": float(values.std(ddof=1) / len(values) ** 0.5)} if len(values) > 1 else {}
     return {name: float(values.mean())} | error
 
 

@@ -19,9 +19,9 @@ WIDE = 256  # pixels: a narrower grid is enlarged
 GAP, GREY = 2, 128  # pixels between images, and their shade
 FRAMES = 60  # of a film
 SIDE, DOT = 512, 3  # pixels of a picture of points, and of a point
-WHITE, FAINT, BLUE = np.array([255.0] * 3), np.array([200.0, 200, 190]), np.array([20.0, 70, 190])
+INKS = (0.4, (20, 70, 190)), (0.7, (200, 200, 190))  # how much of it covers, and RGB: of points, and of real ones
 
-AXES = {"step", "seconds", "epoch", "images_per_second"}  # of a row: not drawn
+AXES = {"step", "seconds", "epoch", "images_per_second", "members"}  # of a row: not drawn
 TITLES = {"loss": "losses", "D": "mean probability", "grad": "gradient norms", "lr": "learning rates"}
 LOGARITHMIC = {"grad", "lr", "noise_scale"}
 
@@ -38,23 +38,27 @@ def scatter(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Points [n, d], darker where there are more, before the real ones, faint, which set the frame.
 
-    The first axis runs to the right and the second up; of more than two, those are the principal axes of the real
-    points. Each has its own scale, on which the real points, or without them the points themselves, take the middle
-    7/8. UserError for other shapes, or for values that are not finite.
+    The first axis runs to the right and the second, if there is one, up; of more than two, those are the principal
+    axes of the real points. Each has its own scale, on which the real points, or without them the points themselves,
+    take the middle 7/8. UserError for other shapes, or for values that are not finite.
     """
     sets = [np.asarray(x, np.float64) for x in ([points] if real is None else [points, real])]
-    if any(x.ndim != 2 or x.shape[1] < 2 or not x.size for x in sets) or len({x.shape[1] for x in sets}) > 1:
+    if any(x.ndim != 2 or not x.size for x in sets) or len({x.shape[1] for x in sets}) > 1:
         found = " and ".join(str(list(x.shape)) for x in sets)
-        raise UserError(f"A cloud is drawn of points [n, 2 or more]; {found} are not.")
+        raise UserError(f"A cloud is drawn of points [n, d]; {found} are not.")
     if not all(np.isfinite(x).all() for x in sets):
         raise UserError("Some of the points to draw are not finite: the training has diverged.")
+    if sets[0].shape[1] == 1:
+        sets = [np.pad(x, ((0, 0), (0, 1))) for x in sets]
     if sets[0].shape[1] > 2:
-        axes = np.linalg.eigh(np.cov(sets[-1].T))[1][:, :-3:-1]
+        centred, axes = sets[-1] - sets[-1].mean(0), np.eye(sets[-1].shape[1], 2)
+        for _ in range(20):  # of orthogonal iteration: seconds less than eigh in a thousand dimensions
+            axes = np.linalg.qr(centred.T @ (centred @ axes))[0]
         sets = [x @ axes for x in sets]
     low, high = sets[-1].min(0), sets[-1].max(0)
     reach = np.where(high > low, high - low, 1) * 8 / 7
-    page = np.tile(WHITE, (SIDE, SIDE, 1))
-    for x, ink, colour in reversed(list(zip(sets, (0.4, 0.7), (BLUE, FAINT), strict=False))):
+    page = np.full((SIDE, SIDE, 3), 255.0)
+    for x, (ink, colour) in list(zip(sets, INKS, strict=False))[::-1]:
         bins = np.floor(((x - (low + high) / 2) / reach + 0.5) * SIDE)
         across, up = bins[(bins >= 0).all(1) & (bins < SIDE).all(1)].astype(int).T
         counts = np.zeros((SIDE + DOT - 1, SIDE + DOT - 1))
@@ -117,27 +121,74 @@ def gif(pictures: Sequence[str | Path], path: str | Path, ms: int = 100) -> None
 
 
 def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """The metrics of metrics.jsonl over the rounds, a panel a group. UserError if there are none."""
-    from matplotlib.figure import Figure
+    """The metrics of metrics.jsonl over the rounds, a panel a group; of a population the means, ± a standard error.
 
-    groups = _groups({name for row in rows for name in row} - AXES)
-    if not groups:
-        raise UserError(f"There are no metrics to make {path} of.")
-    figure = Figure(figsize=(8, 2.6 * len(groups)), layout="constrained")
-    panels = figure.subplots(len(groups), sharex=True, squeeze=False)[:, 0]
+    UserError if there are none.
+    """
+    groups = _groups(_metrics(rows))
+    figure, panels = _stacked(groups, path)
     for panel, (group, members) in zip(panels, groups.items(), strict=True):
         for name in members:
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            panel.plot(
-                *zip(*points, strict=True), ".-", markersize=3, linewidth=1, label=name.removeprefix(f"{group}/")
-            )
+            _curve(panel, rows, name, name.removeprefix(f"{group}/"))
         panel.set_title(TITLES.get(group, group), loc="left", fontsize=10)
-        positive = any(row.get(name, 0) > 0 for row in rows for name in members)
-        panel.set_yscale("log" if group in LOGARITHMIC and positive else "linear")
-        panel.grid(alpha=0.3)
+        panel.set_yscale(_scale(group, members, rows))
         panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
-    panels[-1].set_xlabel("rounds")
     _save(figure, path)
+
+
+def compare(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> None:
+    """{label: rows of metrics.jsonl}: the metrics that all of them have, a panel each. UserError if there are none."""
+    shared = sorted(set.intersection(*(_metrics(rows) for rows in runs.values()))) if runs else []
+    figure, panels = _stacked(shared, path)
+    for panel, name in zip(panels, shared, strict=True):
+        for label, rows in runs.items():
+            _curve(panel, rows, name, label)
+        panel.set_title(name, loc="left", fontsize=10)
+        panel.set_yscale(_scale(name.split("/")[0], [name], itertools.chain(*runs.values())))
+        panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def tiles(pictures: Sequence[UInt8[np.ndarray, "..."]], columns: int | None = None) -> UInt8[np.ndarray, "h w c"]:
+    """Pictures [h, w, c] of one size, side by side."""
+    columns = min(len(pictures), columns or int(np.ceil(np.sqrt(len(pictures)))))
+    blank = np.full_like(pictures[0], GREY)
+    pictures = [*pictures, *[blank] * (-len(pictures) % columns)]
+    rows = [np.concatenate(pictures[i : i + columns], 1) for i in range(0, len(pictures), columns)]
+    return np.concatenate(rows)
+
+
+def _metrics(rows):
+    """The names of what can be drawn."""
+    return {name for row in rows if "member" not in row for name in row if not name.endswith(" se")} - AXES
+
+
+def _stacked(titles, path):
+    """A figure with a panel a title, one below the other, all over the rounds."""
+    from matplotlib.figure import Figure
+
+    if not titles:
+        raise UserError(f"There are no metrics to make {path} of.")
+    figure = Figure(figsize=(8, 2.6 * len(titles)), layout="constrained")
+    panels = figure.subplots(len(titles), sharex=True, squeeze=False)[:, 0]
+    for panel in panels:
+        panel.grid(alpha=0.3)
+    panels[-1].set_xlabel("rounds")
+    return figure, panels
+
+
+def _curve(panel, rows, name, label):
+    rows = [row for row in rows if name in row and "member" not in row]
+    steps, values = [row["step"] for row in rows], np.array([row[name] for row in rows])
+    (line,) = panel.plot(steps, values, ".-", markersize=3, linewidth=1, label=label)
+    error = np.array([row.get(f"{name} se", 0.0) for row in rows])
+    if error.any():
+        panel.fill_between(steps, values - error, values + error, color=line.get_color(), alpha=0.25, linewidth=0)
+
+
+def _scale(group, names, rows):
+    positive = any(row.get(name, 0) > 0 for row in rows for name in names)
+    return "log" if group in LOGARITHMIC and positive else "linear"
 
 
 def spectrum(eigenvalues: Mapping[int, Inexact[np.ndarray, "..."]], path: str | Path) -> None:

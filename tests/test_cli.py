@@ -122,7 +122,7 @@ def test_evaluate_a_run_and_images(trained, shell, tmp_path, monkeypatch):
 def test_points_are_drawn_and_scored_as_their_paper_does(shell, tmp_path, monkeypatch):
     wide = mixtures.ring(sigma=0.4)  # so that samples of no training are near to some of the modes
     monkeypatch.setitem(papers.paper("pacgan").MIXTURES, "ring", wide)
-    small = ["--batch", 8, "--points", 64, "--width-G", 8, "--width-D", 4, "--samples", 300, "--run", "a"]
+    small = ["--batch", 8, "--width-G", 8, "--width-D", 4, "--samples", 300, "--run", "a"]
     flags = ["--steps", 4, "--score-every", 2, "--sample-every", 2, "--best=-score/modes"]
     code, out, err = shell("pacgan.py", "ring", *small, *flags)
     assert code == 0 and "sample a --n 2500" in out, err
@@ -139,7 +139,7 @@ def test_points_are_drawn_and_scored_as_their_paper_does(shell, tmp_path, monkey
     code, out, err = command("evaluate", "a", "--seed", 3)
     assert code == 0 and len(lines := out.splitlines()) == 6, err
     anchors = perfect_modes(wide, 300).values()
-    assert lines[1::2] == [f"    perfect: {str(anchor).partition(';')[0]}" for anchor in anchors]
+    assert lines[1::2] == [f"    exact samples: {str(anchor).partition(';')[0]}" for anchor in anchors]
     assert all("(5 draws of samples); fake 300, mixture ring of 8" in line for line in lines[::2])
     (kept,) = [json.loads(line) for line in (tmp_path / "a" / "scores.jsonl").read_text().splitlines()]
     draws = [load(tmp_path / "a").sample(key, 300) for key in jax.random.split(jax.random.key(3), 5)]

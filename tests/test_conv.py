@@ -397,6 +397,12 @@ def test_no_convolution_of_ours_is_pathological(transposed):
     assert pathological(ops, args, scanned=True) == []
 
 
+def test_no_convolution_in_groups_is_pathological():
+    """On CPUs the groups are a loop."""
+    x, w = random(4, 8, 8, 32), random(3, 3, 16, 32)
+    assert pathological([in_groups(conv, 2)], [(x, w)], scanned=False) == []
+
+
 def test_accelerators_get_the_convolutions_that_cudnn_matches():
     """One convolution for each of C, T and W; T's kernel is reversed and not transposed after."""
     gradient = jax.grad(lambda x, w: jnp.square(conv(x, w, 2, 1)).sum(), (0, 1))

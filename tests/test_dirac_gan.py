@@ -130,7 +130,7 @@ def test_a_trajectory_is_the_paper_s(preset, order):
 
 @pytest.mark.parametrize("preset, γ", [("gan", 0), ("nsgan", 0), ("r1", 0.3), ("r1_critical", 1), ("nsgan_r1", 0.3)])
 def test_the_eigenvalues_at_the_equilibrium(preset, γ):
-    """−γ/2 ± √(γ²/4 − f'(0)²) are those of the Jacobian of the engine's own gradients. Section 4.1."""
+    """−γ/2 ± √(γ²/4 − f'(0)²) are those of the Jacobian of the engine's own gradients."""
     with jax.enable_x64(True):
         g, state, batch = start(paper.PRESETS[preset])
 

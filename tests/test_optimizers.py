@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from gan_jax.optimizers import adam, clip_weights, rmsprop, sgd, with_rate
+from gan_jax.optimizers import adam, clip_weights, optimistic_adam, optimistic_sgd, rmsprop, sgd, with_rate
 
 DECAY = optax.linear_schedule(1e-2, 0.0, 4)
 PAIRS = {
@@ -15,6 +15,11 @@ PAIRS = {
     "rmsprop": (rmsprop(5e-3, momentum=0.5), optax.rmsprop(5e-3, momentum=0.5)),
     "sgd": (sgd(0.1, momentum=0.9), optax.sgd(0.1, momentum=0.9)),
     "adamw": (with_rate(optax.adamw)(1e-2, weight_decay=0.1), optax.adamw(1e-2, weight_decay=0.1)),
+}
+
+OURS = {name: pair[0] for name, pair in PAIRS.items()} | {
+    "optimistic adam": optimistic_adam(DECAY, 0.5),
+    "optimistic sgd": optimistic_sgd(1e-2),
 }
 
 
@@ -60,18 +65,22 @@ def test_a_changed_rate_is_obeyed_at_once():
     np.testing.assert_allclose(after.learning_rate, 1e-4, rtol=1e-6)
 
 
-def test_rates_as_a_population():
+@pytest.mark.parametrize("optimizer", [adam, optimistic_adam])
+def test_rates_as_a_population(optimizer):
     rates = jnp.asarray([1e-3, 1e-2, 1e-1])
-    together = jax.jit(jax.vmap(lambda rate: trained(adam(rate, 0.5), tree(0), 3)))(rates)
+    together = jax.jit(jax.vmap(lambda rate: trained(optimizer(rate, 0.5), tree(0), 3)))(rates)
     for i, rate in enumerate(rates):
-        alone = trained(adam(float(rate), 0.5), tree(0), 3)
+        alone = trained(optimizer(float(rate), 0.5), tree(0), 3)
         close(jax.tree.map(lambda x, i=i: x[i], together), alone, 1e-6)
+
+
+def test_decays_as_a_population():
     betas = jax.vmap(lambda b1: trained(adam(1e-2, b1), tree(0), 2)[0])(jnp.asarray([0.0, 0.5]))
     close(jax.tree.map(lambda x: x[1], betas), trained(optax.adam(1e-2, 0.5), tree(0), 2)[0], 1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
-@pytest.mark.parametrize("optimizer", [pair[0] for pair in PAIRS.values()], ids=PAIRS)
+@pytest.mark.parametrize("optimizer", OURS.values(), ids=OURS)
 def test_an_update_keeps_the_type_of_every_leaf(optimizer, dtype):
     with jax.enable_x64(dtype == jnp.float64):
         params = tree(0, dtype)

@@ -108,3 +108,12 @@ def test_the_published_table_is_of_what_is_scored():
             assert scores["modes"].value == len(module.MIXTURES[c.data].centres) and c.batch == 100 * c.pack
             assert abs(scores["high_quality"] - perfect["high_quality"]) < 4 * perfect["high_quality"].uncertainty
     assert module.PUBLISHED.keys() == module.PRESETS.keys()
+
+
+def test_veegans_rule_is_pleased_with_an_untrained_generator():
+    c = module.PRESETS["embedded"]
+    G = module.game(c).players["G"].net
+    z = jax.random.normal(jax.random.key(1), (500, c.latent))
+    samples, _ = G.init_with_output(jax.random.key(0), z, train=False)
+    scores = module.score(c)(samples)
+    assert scores["modes"].value == scores["high_quality"].value == 1

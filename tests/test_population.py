@@ -4,18 +4,20 @@ import dataclasses
 import json
 import subprocess
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from toy import POINTS, Critic, Generator, bits
+from toy import POINTS, bits
 
 from gan_jax import losses, optimizers, penalties, population, priors, train
 from gan_jax.errors import UserError
 from gan_jax.game import Player
 from gan_jax.gan import gan
+from gan_jax.nn.norm import BatchNorm
 from gan_jax.run import load, read_rows
 from gan_jax.train import _dispatch
 
@@ -32,23 +34,25 @@ class Config:
     norm: bool = False
 
 
-class Plain(nn.Module):
-    """[b, d] -> [b, 2], or of one feature [b]; nothing is normalised."""
+class MLP(nn.Module):
+    """[b, d] -> [b, 2], or of one feature [b]; in float64 where that is on."""
 
     features: int
     width: int
+    norm: bool = False
 
     @nn.compact
-    def __call__(self, x):
-        y = nn.Dense(self.features)(nn.tanh(nn.Dense(self.width)(x)))
+    def __call__(self, x, train=True):
+        dense, dtype = partial(nn.Dense, param_dtype=jnp.result_type(float)), jnp.result_type(float)
+        h = dense(self.width)(x)
+        y = dense(self.features)(nn.tanh(BatchNorm(not train, param_dtype=dtype)(h) if self.norm else h))
         return y if self.features > 1 else y[:, 0]
 
 
 def game(c):
-    G, D = (Generator(), Critic()) if c.norm else (Plain(2, c.width), Plain(1, c.width))
     return gan(
-        Player(G, optimizers.adam(c.lr, c.beta1), lambda step: c.ema),
-        Player(D, optimizers.adam(c.lr, c.beta1)),
+        Player(MLP(2, c.width, c.norm), optimizers.adam(c.lr, c.beta1), lambda step: c.ema),
+        Player(MLP(1, c.width), optimizers.adam(c.lr, c.beta1)),
         losses.non_saturating,
         priors.normal(3),
         penalty=lambda critic, real, fake, key: c.r1 * penalties.r1(critic, real),

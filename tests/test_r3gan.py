@@ -132,11 +132,11 @@ def x64():
         yield
 
 
-def beyond_the_start(game, batch):
+def beyond_the_start(game, batch, size=0.3):
     """Both networks with weights that make no block the identity."""
     rng, init_both = np.random.default_rng(0), partial(init, game, jax.random.key(0))
     params = jax.eval_shape(init_both, {"x": jnp.stack([batch["x"]] * 2)}).params
-    noise = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(0.3 * rng.normal(size=leaf.shape)), tree)
+    noise = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(size * rng.normal(size=leaf.shape)), tree)
     return {name: Net(name, game.players[name].net, noise(params[name])) for name in ("G", "D")}
 
 
@@ -186,6 +186,16 @@ def test_its_numbers_can_be_traced():
     hyper = {name: jnp.ones(4) for name in ("gamma", "gamma_last", "beta2", "lr", "burn_in", "half_life_last")}
     after, metrics = jax.eval_shape(jax.vmap(member, (0, None)), hyper, state)
     assert metrics["gamma"].shape == (4,) and jax.tree.leaves(after.params)[0].shape[0] == 4
+
+
+def test_samples_are_cut_to_pictures():
+    """G is not bounded."""
+    game, batch = paper.game(tiny), {"x": jnp.zeros((2, 8, 8, 3))}
+    players = beyond_the_start(game, batch, size=1.0)
+    raw = quick(players["G"])(jax.random.normal(jax.random.key(0), (4, tiny.latent)))
+    samples = quick(lambda key: game.sample(players, key, 4))(jax.random.key(0))
+    assert float(jnp.abs(raw).max()) > 1
+    np.testing.assert_array_equal(samples, jnp.clip(raw, -1, 1))
 
 
 def test_digits_have_a_black_edge():

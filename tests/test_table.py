@@ -20,7 +20,7 @@ def rows(folder) -> dict[str, list[str]]:
 
 def test_what_has_no_result_is_not_run(tmp_path):
     found = rows(tmp_path)
-    presets = {f"{name}:{preset}" for name in papers.names() for preset in papers.paper(name).PRESETS}
+    presets = {f"{name}:{', '.join(papers.paper(name).PRESETS)}" for name in papers.names()}
     assert set(found) == presets and {cells[0] for cells in found.values()} == {"not run"}
 
 
@@ -33,9 +33,20 @@ def test_a_row_says_what_its_file_says(tmp_path):
     found = rows(tmp_path)
     ours = "top probability 0.96 ± 0.006; fid 8.25"
     expected = [about["ran"], "9.1 (FID, 10,000 samples)", ours, "3", "1 x H200", "reproduced"]
-    assert found["dcgan:mnist"] == expected and found["dcgan:faces"][0] == "not run"
+    others = ", ".join(preset for preset in papers.paper("dcgan").PRESETS if preset != "mnist")
+    assert found["dcgan:mnist"] == expected and found[f"dcgan:{others}"][0] == "not run"
+    two = [about | {"paper": f"dcgan:{preset}", "scores": found_, "published": None} for preset, found_ in TWO]
+    record(tmp_path / "b.json", rows=two)
+    assert rows(tmp_path)["dcgan:faces"][2:4] == ["norm 2e-10", "3"]
+    assert rows(tmp_path)["dcgan:digits"][2] == "kl 0.5 (2 more are ∞)"
     record(tmp_path / "a.json", **about, scores={}, published=None)
     assert rows(tmp_path)["dcgan:mnist"][1] == "none"
+
+
+TWO = [
+    ("faces", {"norm": {"mean": 2e-10, "se": None}}),
+    ("digits", {"kl": {"mean": 0.5, "se": None, "infinite": 2}}),
+]
 
 
 def test_scores_have_a_column_a_run(tmp_path):

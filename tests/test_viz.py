@@ -109,13 +109,18 @@ def test_points_of_many_dimensions_are_seen_along_the_principal_axes_of_the_real
     runs = np.flatnonzero(np.diff(np.concatenate([[0], columns, [0]])))
     gaps = runs[2::2] - runs[1:-1:2]
     assert (gaps > viz.SIDE / 4).sum() == 2  # three upright stripes, one a level
+    assert (viz.scatter(real[:1]) != 255).any(2).sum() == viz.DOT**2
+
+
+def test_points_of_one_dimension_lie_on_a_line():
+    drawn = np.argwhere((viz.scatter(np.linspace(-1, 1, 9)[:, None]) != 255).any(2))
+    assert np.ptp(drawn[:, 0]) < viz.DOT and np.ptp(drawn[:, 1]) > 3 / 4 * viz.SIDE
 
 
 @pytest.mark.parametrize(
     "points, real, words",
     [
-        (np.zeros((5, 1)), None, r"points \[n, 2 or more\]; \[5, 1\] are not"),
-        (np.zeros((5, 2, 2)), None, r"\[5, 2, 2\] are not"),
+        (np.zeros((5, 2, 2)), None, r"points \[n, d\]; \[5, 2, 2\] are not"),
         (np.zeros((0, 2)), None, r"\[0, 2\] are not"),
         (np.zeros((5, 2)), np.zeros((5, 3)), r"\[5, 2\] and \[5, 3\] are not"),
         (np.full((5, 2), np.nan), np.zeros((5, 2)), "not finite"),

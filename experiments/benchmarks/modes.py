@@ -14,10 +14,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import tyro
-from record import mean_se, record
 
+from experiments.benchmarks.record import mean_se, record
+from gan_jax import evaluate as scoring
 from gan_jax import papers, population, train
-from gan_jax.run import read_rows, sampler
+from gan_jax.run import read_rows
 
 LEAST = 0.05  # of the published schedule
 
@@ -39,22 +40,6 @@ def verdict(share: float, scores: dict, published: dict) -> str:
     if not apart:
         return f"agrees with the paper{schedule}"
     return f"differs from the paper{schedule}: " + ", ".join(f"{name} {how}" for name, how in apart.items())
-
-
-def scored(judge, key, n):
-    """A callback: scores of n samples of every member."""
-
-    def score(run, step):
-        samples = sampler(run.game, n)(run.state, key)
-        return lambda: by_member(judge, samples)
-
-    return score
-
-
-def by_member(judge, samples):
-    """{"score/modes": [members], …}"""
-    rows = [{f"score/{name}": float(score) for name, score in judge(np.asarray(x)).items()} for x in samples]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def finite(values):
@@ -79,7 +64,7 @@ def main(
     module, config = papers.preset(title)
     steps, folder = steps or config.steps, Path(run or f"runs/{title.replace(':', '-')}-{seeds}seeds")
     many, judge = population.of(module.game, config, range(seeds)), module.score(config)
-    began = time.perf_counter()
+    share, began = steps / config.steps, time.perf_counter()
     trained = train(
         many,
         module.data(config),
@@ -87,20 +72,21 @@ def main(
         batch=config.batch,
         run=folder,
         log_every=score_every,
+        dispatch=50,
         checkpoint_every=5 * score_every,
-        callbacks=[(score_every, scored(judge, jax.random.key(1), config.samples))],
+        callbacks=[(score_every, *scoring.along(judge, [], config.samples, seed=1))],
         paper=title,
         config=dataclasses.asdict(config),
     )
-    final = by_member(judge, trained.sample(jax.random.key(2), config.samples))
-    scores = {name.removeprefix("score/"): finite(values) for name, values in final.items()}
+    final = [judge(samples) for samples in trained.sample(jax.random.key(2), config.samples)]
+    scores = {name: finite(np.array([float(one[name]) for one in final])) for name in final[0]}
     published = {name: value for name, value in module.PUBLISHED.get(title.split(":")[1], {}).items() if name in scores}
     said = "; ".join(f"{n} {m:g}" + (f" ± {e:g}" if e is not None else "") for n, (m, e) in published.items())
-    share, rows = steps / config.steps, read_rows(folder)
+    rows = read_rows(folder)
     record(
         out,
         paper=title,
-        ran=f"{steps:,} of the recipe's {config.steps:,} rounds",
+        ran=f"{steps:,} of the recipe's {config.steps:,} rounds ({share:.0%})",
         share=share,
         published={"value": said, "protocol": module.PROTOCOL} if published else None,
         scores=scores,

@@ -16,13 +16,16 @@ HEAD = ("paper:preset", "what was run", "published", "ours, mean ± SE", "seeds"
 
 
 def table(folder: Path = HERE) -> str:
-    """A row a run group, and one for each preset that was not run, as Markdown."""
-    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    presets = [f"{name}:{preset}" for name in papers.names() for preset in papers.paper(name).PRESETS]
-    rows = [HEAD, ("---",) * len(HEAD)]
-    for title in presets:
-        mine = [_row(result) for result in results if result.get("paper") == title]
-        rows += mine or [(title, "not run", *[""] * (len(HEAD) - 2))]
+    """A row a run group, and one for each paper's presets that were not run, as Markdown."""
+    results, rows = papers.results(folder), [HEAD, ("---",) * len(HEAD)]
+    for name in papers.names():
+        waiting = []
+        for preset in papers.paper(name).PRESETS:
+            mine = [_row(result) for result in results if result["paper"] == f"{name}:{preset}"]
+            rows += mine
+            waiting += [] if mine else [preset]
+        if waiting:
+            rows.append((f"{name}:{', '.join(waiting)}", "not run", *[""] * (len(HEAD) - 2)))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -41,7 +44,10 @@ def _row(result):
 
 def _number(score):
     """0.953 ± 0.004; the mean alone from one seed."""
-    return f"{score['mean']:.3g}" + (f" ± {score['se']:.1g}" if score["se"] is not None else "")
+    if score["mean"] is None:
+        return "∞"
+    infinite = f" ({score['infinite']} more are ∞)" if score.get("infinite") else ""
+    return f"{score['mean']:.3g}" + (f" ± {score['se']:.1g}" if score["se"] is not None else "") + infinite
 
 
 def scores(folder: Path = HERE) -> str:

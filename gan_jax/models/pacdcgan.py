@@ -1,7 +1,7 @@
 """The DCGAN that PacGAN packs: 5x5 convolutions of stride 2, four up and four down, for any size.
 
 Lin, Khetan, Fanti, Oh. PacGAN: the power of two samples in generative adversarial networks. NeurIPS 2018.
-arXiv:1712.04086, section 4.2.
+arXiv:1712.04086
 """
 
 import jax.numpy as jnp

@@ -4,7 +4,7 @@ from functools import reduce
 
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.initializers import glorot_uniform, he_uniform, normal
+from flax.linen.initializers import glorot_uniform, he_uniform, normal, orthogonal
 
 from gan_jax.nn.norm import BatchNorm
 
@@ -71,4 +71,31 @@ class ReLUCritic(nn.Module):
 def _relu_layers(h, width):
     for _ in range(3):
         h = nn.relu(nn.Dense(width, kernel_init=he_uniform())(h))
+    return h
+
+
+class TanhGenerator(nn.Module):
+    """z [b, latent] -> x [b, features] through two layers of tanh, orthogonal weights. Unrolled GAN's: 128 units."""
+
+    features: int = 2
+    width: int = 128
+
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(self.features, kernel_init=orthogonal(1.4))(_tanh_layers(z, self.width))
+
+
+class TanhDiscriminator(nn.Module):
+    """x [b, d] -> logits [b], as TanhGenerator."""
+
+    width: int = 128
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1, kernel_init=orthogonal(1.4))(_tanh_layers(x, self.width))[:, 0]
+
+
+def _tanh_layers(h, width):
+    for _ in range(2):
+        h = jnp.tanh(nn.Dense(width, kernel_init=orthogonal(1.4))(h))
     return h
