@@ -316,11 +316,14 @@ def evaluate(
         found = scoring.score_run(run, scorer, n=n, **how)
     else:
         n = 10_000 if n is None else n
-        against = _reference(source, about, data, split, scoring.extractor(extractor, resize), real)
+        images = _real_images(source, about, data, split)
+        samples = None if run else sources.load(source)  # what is not there is told before the long part
+        name = f"{scoring.stem(data or about['config']['data'])} {split}"
+        against = scoring.reference(images, name, scoring.extractor(extractor, resize), real, progress=True)
         if run:
             found = scoring.score_run(run, scoring.scorer(against, names), n=n, **how)
         else:
-            found = _score_images(source, against, names, n)
+            found = _score_images(samples, against, names, n)
     row = {"source": source, "date": datetime.date.today().isoformat()}
     row |= {"step": int(run.state.step), "seed": seed} if run else {}
     for name, score in found.items():
@@ -331,8 +334,7 @@ def evaluate(
         _add_row(Path(out or f"{source}/scores.jsonl"), row | {"scores": {k: vars(v) for k, v in found.items()}})
 
 
-def _score_images(source, against, names, n):
-    samples = sources.load(source)
+def _score_images(samples, against, names, n):
     same = scoring.copied(against.real, scoring.to_bytes(samples["x"]))
     if same > 0.01:
         print(f"warning: {same:.0%} of these images are real ones, byte for byte.", file=sys.stderr)
@@ -348,7 +350,7 @@ def _own_scores(about, n):
     return module.score(config), config.samples, module.perfect(config) if hasattr(module, "perfect") else {}
 
 
-def _reference(source, about, data, split, seen_by, real):
+def _real_images(source, about, data, split):
     """The real images of `data`, by default a run's own, in the shape that it makes."""
     shape = about["batch"]["x"][0][1:] if about else [None] * 3
     if len(shape) != 3:
@@ -357,8 +359,7 @@ def _reference(source, about, data, split, seen_by, real):
     if not data:
         raise UserError("There is nothing to compare with: name the real images by --data.")
     side, _, channels = shape
-    images = sources.load(data, split=split, size=side, channels=channels)
-    return scoring.reference(images, f"{scoring.stem(data)} {split}", seen_by, real, progress=True)
+    return sources.load(data, split=split, size=side, channels=channels)
 
 
 def fork(

@@ -241,7 +241,7 @@ COMMANDS = {
     "evaluate nowhere": "There is nothing to compare with: name the real images by --data.",
     "evaluate nowhere --data digits": "'nowhere' is neither a path nor a built-in set",
     "evaluate digits --data digits --n -1": "--n -1, --real 0 and --draws 5 count something: they must be 0 or more.",
-    "lst": "There is no command 'lst' (did you mean 'list'?): there are list, cost, sample, evaluate.",
+    "lst": "There is no command 'lst' (did you mean 'list'?): there are list, cost, sample, evaluate, fork.",
     "cost dgan:digits": "There is no paper 'dgan': `python -m gan_jax list` shows them all.",
     "cost mlp:smal": "mlp has no preset 'smal' (did you mean 'small'?): it has small, wide.",
     "cost": "Missing from python -m gan_jax cost: STR title (required)",
