@@ -196,6 +196,7 @@ def test_help(shell):
         "cost",
         "sample",
         "evaluate",
+        "fork",
     ]
 
 
