@@ -15,6 +15,7 @@ separate trainings with other numbers do.
 import dataclasses
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -31,7 +32,7 @@ from gan_jax.gan import ORDERS, gan
 from gan_jax.optimizers import adam
 
 TOGETHER = 10  # rounds to a call
-COMPILED = 8  # programs of the loop that are compiled; for more members their mean time counts
+COMPILED = 4  # programs of the loop that are compiled; for more members their mean time counts
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,6 @@ def game(c):
     return gan(G, D, losses.non_saturating, priors.normal(2), moves=ORDERS["simultaneous"])
 
 
-@jax.jit
 def play(games, state, data, indices):
     """The rounds of `indices` [k, slices, B], or [members, k, slices, B]."""
 
@@ -73,7 +73,7 @@ def play(games, state, data, indices):
 
 
 def compiled(games, data, batch, one_after_another):
-    """(seconds to compile, a function that plays TOGETHER rounds)."""
+    """(seconds to compile, a function that plays TOGETHER rounds); compiled anew, whatever was before."""
     population.one_after_another = lambda: one_after_another
     began, n = time.perf_counter(), len(data["x"])
     zeros = jax.tree.map(lambda x: np.zeros((games.slices, batch, *x.shape[1:]), np.float32), data)
@@ -81,7 +81,7 @@ def compiled(games, data, batch, one_after_another):
     rows = [stream(s, 0, TOGETHER * games.slices * batch, n) for s in population.seeds(games, 0)]
     indices = np.stack(rows).reshape(len(rows), TOGETHER, games.slices, batch)
     indices = jax.device_put(indices if isinstance(games, population.Population) else indices[0])
-    program = play.lower(games, state, data, indices).compile()
+    program = jax.jit(partial(play)).lower(games, state, data, indices).compile()
     jax.block_until_ready(program(games, state, data, indices))
     return time.perf_counter() - began, lambda: jax.block_until_ready(program(games, state, data, indices))
 
