@@ -7,9 +7,9 @@ are traced, so members share one executable, and no member sees another.
     many = population.of(game, config, seeds=range(10), sweep={"lr": [1e-4, 2e-4]})    # 20 members
     run = gan_jax.train(many, data, steps=2000)
 
-How members run is one rule, on what was measured (experiments/results/population_cpu.json): `vmap` on accelerators,
-`lax.map` on CPUs, where batched products and grouped convolutions are slower than one after another; and over as many
-devices as divide them, each device with its share.
+How members run is one rule: `vmap` on accelerators; `lax.map` on CPUs, where it was never slower than a program for
+each member, and `vmap` was with convolutions, which it groups, and with 64 members, which it takes out of the cache
+(experiments/results/population_cpu.json); and over as many devices as divide them, each with its share.
 """
 
 import itertools
