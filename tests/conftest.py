@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+OFTEN = ["--log-every", "2", "--sample-every", "2", "--checkpoint-every", "2"]
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +40,23 @@ def torch_fidelity():
     for name in absent:
         del sys.modules[name]
     return lambda name: importlib.import_module(f"torch_fidelity.{name}")
+
+
+@pytest.fixture
+def shell(monkeypatch, capsys, tmp_path):
+    """(words) -> exit code, stdout and stderr, in an empty folder; the first word is a paper's file or gan_jax."""
+    from gan_jax import cli, papers  # not above: pytest reads this file before types are checked
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(program, *words, real=False):
+        monkeypatch.setattr(sys, "argv", [program, *map(str, words)])
+        real = real or (ROOT / "experiments" / program).exists()
+        monkeypatch.setattr(papers, "FOLDER", ROOT / ("experiments" if real else "tests/papers"))
+        try:
+            cli.main() if program == "gan_jax" else cli.experiment(program)
+        except SystemExit as stop:
+            return stop.code or 0, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    return run

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import OFTEN, ROOT
 from PIL import Image
 
 from gan_jax import cli, cost, load, mixtures, papers, viz
@@ -22,7 +22,6 @@ from gan_jax.metrics import Score, modes_covered, perfect_modes
 from gan_jax.run import CHUNK, read_rows
 
 DCGAN = ROOT / "experiments" / "dcgan.py"
-OFTEN = ["--log-every", "2", "--sample-every", "2", "--checkpoint-every", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +33,6 @@ def trained(tmp_path_factory):
         patch.setattr(sys, "argv", ["mlp.py", "small", *OFTEN])
         cli.experiment("mlp.py")
         return Path("runs/mlp-small").absolute(), said.getvalue()
-
-
-@pytest.fixture
-def shell(monkeypatch, capsys, tmp_path):
-    """(words) -> exit code, stdout and stderr, in an empty folder; the first word is a paper's file or gan_jax."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(program, *words, real=False):
-        monkeypatch.setattr(sys, "argv", [program, *map(str, words)])
-        real = real or (ROOT / "experiments" / program).exists()
-        monkeypatch.setattr(papers, "FOLDER", ROOT / ("experiments" if real else "tests/papers"))
-        try:
-            cli.main() if program == "gan_jax" else cli.experiment(program)
-        except SystemExit as stop:
-            return stop.code or 0, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return run
 
 
 def test_a_run_from_one_command(trained):

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from conftest import OFTEN
 from PIL import Image
-from test_cli import OFTEN, shell  # noqa: F401
 from toy import bits
 
 from gan_jax import load
@@ -17,7 +17,7 @@ FIELDS = ("step", "member")
 
 
 @pytest.fixture
-def run(shell):  # noqa: F811
+def run(shell):
     """(words) -> what was said; fails unless the exit code is 0."""
 
     def succeed(*words):
@@ -32,7 +32,7 @@ def rows(folder, *names):
     return [tuple(row.get(name) for name in names) for row in read_rows(Path(folder))]
 
 
-def test_a_population_from_one_command(run, shell):  # noqa: F811
+def test_a_population_from_one_command(run, shell):
     run("mlp.py", "small", "--seeds", 2, "--sweep", "lr=1e-3,4e-3", *OFTEN, "--run", "many")
     assert rows("many", *FIELDS) == [(step, member) for step in (2, 4) for member in (0, 1, 2, 3, None)]
     about = json.loads(Path("many/config.json").read_text())
@@ -68,7 +68,7 @@ def test_a_sweep_over_the_structure_makes_separate_programs(run):
         assert len(found.game) == 2 and width in jax.tree.leaves(found.state.params["G"])[0].shape
 
 
-def test_a_branch_shares_the_past(run, shell):  # noqa: F811
+def test_a_branch_shares_the_past(run, shell):
     run("mlp.py", "small", *OFTEN, "--run", "a")
     out = run("gan_jax", "fork", "a", "--at", 2, "--set", "lr=0.1", "--steps", 6, "--out", "b")
     assert "past of a up to round 2" in out and Path("b/compare.png").exists()
