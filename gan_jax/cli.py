@@ -102,7 +102,8 @@ def _run_one(title, config, options, games):
     key, fields = jax.random.key(config.seed), dataclasses.asdict(config)
     written = [writers.tensorboard(folder)] if options.tensorboard else []
     written += [writers.wandb(folder, title, fields)] if options.wandb else []
-    shown = 64 if data["x"].ndim == 4 else 2500  # images, or points
+    alone, images = isinstance(as_schedule(games)(0), Game), data["x"].ndim == 4
+    shown = (64 if alone else ROW) if images else 2500  # points
     first = batch_indices(config.seed, 0, len(data["x"]), min(shown, len(data["x"])))[0]
     scored = [_scored(module, config, data, options)] if options.score_every else []
     analysed = [_analysed(games, config, data, options)] if options.analyse_every else []
@@ -148,7 +149,7 @@ def _pictures(folder, key, real, n):
     return draw
 
 
-MEMBERS = 16  # of a population in a picture, at most
+MEMBERS, ROW = 16, 8  # of a population in a picture, at most, and images of each
 
 
 def _page(samples, run, real=None):
@@ -156,7 +157,7 @@ def _page(samples, run, real=None):
     if not np.ndim(run.state.step):
         return viz.picture(samples, real)
     if samples.ndim == 5:
-        return viz.grid(np.concatenate(samples[:MEMBERS, :8]), columns=8)
+        return viz.grid(np.concatenate(samples[:MEMBERS, :ROW]), columns=min(ROW, samples.shape[1]))
     return viz.tiles([viz.picture(member, real) for member in samples[:MEMBERS]])
 
 
@@ -174,9 +175,10 @@ def _scored(module, config, data, options):
 
 def _analysed(games, config, data, options):
     """A callback that looks at the game's vector field on the first round's data."""
-    if not isinstance(games, Game):
+    game = as_schedule(games)(0)
+    if not isinstance(game, Game):
         raise UserError("--analyse-every looks at one training: leave out --seeds and --sweep, or fork a member.")
-    rows = batch_indices(config.seed, 0, len(data["x"]), config.batch, games.slices)
+    rows = batch_indices(config.seed, 0, len(data["x"]), config.batch, game.slices)
     return analysis.callback(options.analyse_every, sources.gather(jax.tree.map(jnp.asarray, data), jnp.asarray(rows)))
 
 

@@ -11,8 +11,8 @@ import jax
 from gan_jax import checkpoint, papers, population
 from gan_jax.data import Data, content_hash
 from gan_jax.errors import UserError
-from gan_jax.game import carry
 from gan_jax.run import as_schedule, batch_spec, describe, left_by, load, open_folder, read_rows, write_text, zeros
+from gan_jax.train import continued
 
 
 def settings(folder: Path, member: int | None = None) -> tuple[str, Any, dict[str, Any]]:
@@ -57,7 +57,8 @@ def fork(folder: Path, out: Path, config: Any, data: Data, at: int | None = None
     schedule = as_schedule(games(title, config, members))
     branch, spec = left_by(schedule, t), batch_spec(data, config.batch)
     born = jax.jit(population.born, static_argnums=1)(branch, config.seed, zeros(branch, spec))
-    state = carry(born, parent.state, tuple({field.name for field in dataclasses.fields(born)} - {"key"}))
+    kept = tuple(field.name for field in dataclasses.fields(born) if field.name != "key")
+    state = continued(born, parent.state, kept)
     theirs = {id(x) for x in jax.tree.leaves(parent.state.params)}
     if lost := [n for n, p in state.params.items() if not any(id(x) in theirs for x in jax.tree.leaves(p))]:
         raise UserError(f"No weight of network {lost[0]!r} fits into the branch: leave its shape as it is.")

@@ -54,6 +54,7 @@ def train(
 
     game: a Game, a Population of them, or a schedule t -> either that returns one of a few made beforehand.
     data: an array [n, …] or {"x": [n, …], "y": [n]}; uint8 becomes float32 in [-1, 1] on the device.
+    seed: of the first weights, the noise and the data's order; the members of a population have their own.
     start: the State of another training of the same networks, with whose weights and averages this one is born.
     state: a State of this very game, of any round, to go on from; not with a `run`, whose checkpoints say that.
     best: the metric, lower being better, whose best checkpoint is kept beside the last two and each `keep_every`-th;
@@ -153,7 +154,7 @@ def _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, 
     while t < steps:
         if schedule(t) is not game:
             game, placed = schedule(t), place(schedule(t))
-            state = place(_continued(_born(game, seed, spec), state))
+            state = place(continued(_born(game, seed, spec), state))
         most = min(longest, steps - t, *(every - t % every for every in periods))
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
         orders = {i: stream(i, read * batch, k * game.slices * batch, n) for i in set(population.seeds(game, seed))}
@@ -195,7 +196,7 @@ def _born(game, seed, spec, start=None):
     state = _init(game, seed, zeros(game, spec))
     if start is None:
         return state
-    born = _continued(state, start, ("params", "ema", "memory"))
+    born = continued(state, start, ("params", "ema", "memory"))
     theirs = {id(x) for x in jax.tree.leaves(start.params)}
     for name, params in born.params.items():
         if not all(id(x) in theirs for x in jax.tree.leaves(params)):
@@ -204,8 +205,8 @@ def _born(game, seed, spec, start=None):
     return jax.tree.map(jnp.copy, born.replace(memory=born.memory | fresh))  # a copy: training donates it
 
 
-def _continued(new, old, *fields):
-    """`new` with what it shares with `old`; an average that `old` did not keep begins at the weights."""
+def continued(new, old, *fields):
+    """`new` with what it shares with `old`, as `carry`; an average that `old` did not keep begins at the weights."""
     state = carry(new, old, *fields)
     begun = {n: jax.tree.map(jnp.copy, (state.params[n], state.memory[n])) for n in state.ema if n not in old.ema}
     return state.replace(ema=state.ema | begun)
@@ -255,7 +256,7 @@ class _Log:
     def row(self, played: _Played) -> None:
         """Wait for the round's metrics, then write them."""
         _check_finite(played, self.folder)
-        now, images = time.perf_counter(), (played.read - self.read) * self.batch * played.metrics["finite"].size
+        now, images = time.perf_counter(), (played.read - self.read) * self.batch * int(played.metrics["finite"].sum())
         row = {
             "step": played.step,
             "seconds": round(now - self.began, 3),

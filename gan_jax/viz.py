@@ -151,6 +151,7 @@ def compare(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -
 
 def tiles(pictures: Sequence[UInt8[np.ndarray, "..."]], columns: int | None = None) -> UInt8[np.ndarray, "h w c"]:
     """Pictures [h, w, c] of one size, side by side."""
+    pictures = [np.pad(picture, ((0, GAP), (0, GAP), (0, 0)), constant_values=GREY) for picture in pictures]
     columns = min(len(pictures), columns or int(np.ceil(np.sqrt(len(pictures)))))
     blank = np.full_like(pictures[0], GREY)
     pictures = [*pictures, *[blank] * (-len(pictures) % columns)]

@@ -91,6 +91,13 @@ def test_a_branch_shares_the_past(run, shell):
         assert code == 2 and any(part in err for part in said.split("|")), (words, err)
 
 
+def test_an_average_that_the_run_did_not_keep_begins_at_its_weights(run):
+    run("mlp.py", "small", *OFTEN, "--run", "a")
+    run("gan_jax", "fork", "a", "--set", "ema=0.9", "--out", "b")
+    parent, branch = load("a").state, load("b").state
+    assert not parent.ema and bits(branch.ema["G"][0]) == bits(parent.params["G"]) == bits(branch.params["G"])
+
+
 def test_a_member_becomes_a_run_of_its_own(run):
     run("mlp.py", "small", "--seeds", 3, *OFTEN, "--run", "many", "--steps", 6)
     run("gan_jax", "fork", "many", "--at", 4, "--member", 1, "--steps", 6, "--out", "one")

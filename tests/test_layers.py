@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "train": {"game", "checkpoint", "run", "data", "population"},
     "cost": {"game", "run", "population"},
     "flags": {"papers"},
-    "fork": {"game", "checkpoint", "run", "data", "papers", "population"},
+    "fork": {"checkpoint", "run", "data", "papers", "population", "train"},
     "evaluate": {"data", "metrics", "papers", "run"},
     "cli": {path.stem for path in PACKAGE.iterdir()},
     "__init__": {"run", "train"},

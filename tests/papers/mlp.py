@@ -14,7 +14,7 @@ from gan_jax import data as sources
 from gan_jax import losses, priors
 from gan_jax.game import Player
 from gan_jax.gan import gan
-from gan_jax.optimizers import adam
+from gan_jax.optimizers import adam, ema
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Config:
     width: int = 8  # of the hidden layers
     loss: Literal["hinge", "minimax"] = "hinge"
     lr: float = 1e-3
+    ema: float = 0.0  # decay of the averaged generator; 0 keeps none
 
 
 class Generator(nn.Module):
@@ -60,5 +61,5 @@ def example(c):
 
 def game(c):
     prior = priors.labelled(priors.normal(4), 10)
-    players = Player(Generator(c.width), adam(c.lr)), Player(Discriminator(c.width), adam(c.lr))
+    players = Player(Generator(c.width), adam(c.lr), ema(c.ema)), Player(Discriminator(c.width), adam(c.lr))
     return gan(*players, getattr(losses, c.loss), prior)
