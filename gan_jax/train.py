@@ -268,6 +268,7 @@ class _Log:
 
     def found(self, played: _Played, finish: Callable[[], dict[str, Any] | None]) -> None:
         """Do what a callback still owes, and write the numbers it finds: [] each, or [members]."""
+        _check_finite(played, self.folder)
         if numbers := finish():
             row = {"step": played.step, "seconds": round(time.perf_counter() - self.began, 3)}
             self._write(row, numbers, played)

@@ -93,7 +93,7 @@ def draw(paths, path: Path, reach: float = 2.0) -> None:
     figure.supxlabel("θ, G's weight")
     figure.supylabel("ψ, D's weight")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=75)
 
 
 def same_digits(norm: float, printed: str) -> bool:

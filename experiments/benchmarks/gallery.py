@@ -180,10 +180,10 @@ def main(out: Path, steps: int = 2000, notes: str = "") -> None:
     title = lambda i: f"round {i * stretch:,}"
     draw(frame(FRAMES), title(FRAMES), out / "gallery.png", dpi=150)
     with tempfile.TemporaryDirectory() as folder:
-        pictures = [Path(folder) / f"{i}.png" for i in range(FRAMES + 1)]
-        for i, picture in enumerate(pictures):
-            draw(frame(i), title(i), picture, dpi=60)
-        viz.gif(pictures, out / "gallery.gif", ms=250)
+        pictures = {i: Path(folder) / f"{i}.png" for i in (0, *range(1, FRAMES + 1, 2))}
+        for i, picture in pictures.items():
+            draw(frame(i), title(i), picture, dpi=40)
+        viz.gif(list(pictures.values()), out / "gallery.gif", ms=400)
     cells = {name: {column: [score(x) for x in samples[name, column][:, -1]] for column in COLUMNS} for name in names}
     record(
         out / "gallery.json",
