@@ -139,11 +139,11 @@ def test_numbers_take_the_type_of_what_they_meet():
 
 
 def test_a_member_that_diverges_rests_and_the_others_go_on(tmp_path, capsys):
-    sweep = {"lr": [1e-3, 1e30, 2e-3]}
+    sweep = {"weight_D": [1.0, 3e38, 0.5]}  # D's loss is near 1.4, and 3e38 times that is no float32
     run = quietly(population.of(game, Config(), sweep=sweep), 20, log_every=5, dispatch=5, run=tmp_path / "run")
     assert run.state.step.tolist() == [20, 0, 20]  # it was last finite before its first dispatch
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(run.state.params))
-    both = quietly(population.of(game, Config(), sweep={"lr": [1e-3, 2e-3]}), 20, dispatch=5)
+    both = quietly(population.of(game, Config(), sweep={"weight_D": [1.0, 0.5]}), 20, dispatch=5)
     for i, j in ((0, 0), (2, 1)):
         assert bits(run.member(i).state) == bits(both.member(j).state)
     rows = read_rows(tmp_path / "run")
@@ -153,7 +153,7 @@ def test_a_member_that_diverges_rests_and_the_others_go_on(tmp_path, capsys):
     again = load_with_game(tmp_path / "run", sweep)
     assert again.state.step.tolist() == [20, 0, 20]
     with pytest.raises(UserError, match=r"member has diverged|is nan|is inf"):
-        quietly(population.of(game, Config(), sweep={"lr": [1e30, 1e31]}), 20, log_every=5)
+        quietly(population.of(game, Config(), sweep={"weight_D": [3e38, 3.1e38]}), 20, log_every=5)
 
 
 def load_with_game(folder, sweep):
@@ -288,5 +288,5 @@ def test_members_shared_out_over_devices(tmp_path, environment):
     run = quietly(population.of(game, Config(norm=True), seeds=range(4), sweep={"lr": [1e-3, 2e-3]}), 20, dispatch=5)
     with np.load(tmp_path / "two.npz") as two:
         for i, x in enumerate(jax.tree.leaves(run.state.params)):
-            np.testing.assert_allclose(two[f"arr_{i}"], x, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(two["samples"], run.sample(jax.random.key(0), 4), rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(two[f"arr_{i}"], x, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(two["samples"], run.sample(jax.random.key(0), 4), rtol=1e-5, atol=1e-6)
