@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from gan_jax import analysis, flags, papers, population, viz, writers
+from gan_jax import analysis, flags, papers, parallel, population, viz, writers
 from gan_jax import cost as costs
 from gan_jax import data as sources
 from gan_jax import evaluate as scoring
@@ -53,6 +53,9 @@ class Options:
         ""  # a metric whose best checkpoint, of those it is logged at, is kept; lower is better, "-NAME": higher
     )
     dispatch: int = 0  # rounds to a dispatch; 0: 1 on CPU, 10 on accelerators
+    devices: int = 0  # that share each batch; 0: all there are
+    split_from: int = 0  # weights and moments of so many numbers are split over the devices; 0: each holds them all
+    distributed: str = ""  # this is one of several processes: auto, or HOST:PORT/PROCESSES/PROCESS
     tensorboard: bool = False
     wandb: bool = False
 
@@ -65,6 +68,8 @@ def experiment(file: str) -> None:
         chosen = words.pop(0) if words and not words[0].startswith("-") else next(iter(presets))
         module, config = papers.preset(f"{name}:{chosen}")
         given = flags.parse(config, Options(), words, f"{name}.py {{{','.join(presets)}}}", module.__doc__)
+        if how := given[1].distributed:
+            parallel.start(how)
         run_experiment(f"{name}:{chosen}", *given)
 
 
@@ -120,11 +125,15 @@ def _run_one(title, config, options, games):
         keep_every=options.keep_every or None,
         best=options.best or None,
         dispatch=options.dispatch or None,
+        devices=options.devices or None,
+        split_from=options.split_from,
         callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first], shown)), *scored, *analysed],
         writers=written,
         paper=title,
         config=fields,
     )
+    if not parallel.first():
+        return
     pictures = sorted((folder / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
     viz.gif(pictures, folder / "progress.gif")
     viz.curves(read_rows(folder), folder / "curves.png")
@@ -141,10 +150,14 @@ def _pictures(folder, key, real, n):
     made = {}
 
     def draw(run, step):
-        if not (folder / "samples" / "real.png").exists():
-            viz.save_png(folder / "samples" / "real.png", viz.picture(real))
         images = made.setdefault(run.game, sampler(run.game, n))(run.state, key)
-        return lambda: viz.save_png(folder / "samples" / f"{step}.png", _page(np.asarray(images), run, real))
+
+        def save():
+            if not (folder / "samples" / "real.png").exists():
+                viz.save_png(folder / "samples" / "real.png", viz.picture(real))
+            viz.save_png(folder / "samples" / f"{step}.png", _page(np.asarray(images), run, real))
+
+        return save
 
     return draw
 

@@ -25,6 +25,7 @@ from flax.errors import InvalidRngError
 from jax.extend.core import get_opaque_trace_state
 
 from gan_jax.errors import UserError
+from gan_jax.parallel import rows
 
 Tree = Any  # a pytree of arrays; fields of State stay unchecked, for JAX also fills them with shapes and None
 
@@ -126,6 +127,7 @@ class Net:
         return self.mutate(*args, key=key, **kwargs)[0]
 
     def mutate(self, *args, key=None, memory: Tree = None, **kwargs):
+        args = [rows(x) for x in args]
         kwargs |= self.mode
         rngs = {} if key is None else {"dropout": key, "noise": jax.random.fold_in(key, 1)}
         if self.params is None:

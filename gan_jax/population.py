@@ -22,10 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+from jax.sharding import PartitionSpec
 
+from gan_jax import parallel
 from gan_jax.errors import UserError
 from gan_jax.game import Game, State, init, step
+from gan_jax.parallel import Layout
 
 Tree = Any  # a pytree of arrays
 Schedule = Callable[[int], Game]
@@ -150,7 +152,7 @@ def each(games: Games, f: Callable, *trees: Tree, shared: tuple = ()) -> Tree:
         one = lambda row: f(make(row[0]), *row[1], *shared)
         return lax.map(one, rows) if one_after_another() else jax.vmap(one)(rows)
 
-    mesh, own, same = _mesh(games), PartitionSpec("members"), PartitionSpec()
+    mesh, own, same = parallel.for_members(len(games)).mesh, PartitionSpec("members"), PartitionSpec()
     if mesh.size > 1:
         over = jax.shard_map(over, mesh=mesh, in_specs=(own, same), out_specs=own, check_vma=False)
     return over((games.numbers, trees), shared)
@@ -208,18 +210,11 @@ def _where(condition, a, b):
     return a if a is b else jnp.where(condition, a, b)
 
 
-def shardings(games: Games) -> tuple[Sharding, Sharding]:
-    """Where what has an axis of members lies, and where what they share does."""
-    mesh = None if isinstance(games, Game) else _mesh(games)
-    if mesh is None or mesh.size == 1:
-        here = SingleDeviceSharding(jax.devices()[0])
-        return here, here
-    return NamedSharding(mesh, PartitionSpec("members")), NamedSharding(mesh, PartitionSpec())
-
-
-def _mesh(games):
-    count = max(k for k in range(1, len(games) + 1) if len(games) % k == 0 and k <= jax.device_count())
-    return Mesh(np.array(jax.devices()[:count]), ("members",))
+def layout(games: Games, batch: int, devices: int | None = None, split_from: int = 0) -> Layout:
+    """Where a training lies, or a population, which is spread over as many devices as divide its members."""
+    if isinstance(games, Game):
+        return parallel.for_batch(batch, devices, split_from)
+    return parallel.for_members(len(games))
 
 
 def select(games: Population, state: State, rows: Sequence[int]) -> tuple[Population, State]:

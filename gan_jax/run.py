@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import checkpoint, papers, population
+from gan_jax import checkpoint, papers, parallel, population
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Nets, State, net
 from gan_jax.population import Games
@@ -79,7 +79,7 @@ def sampler(games: Games, n: int = CHUNK, **options):
                 raise
             raise UserError(f"The samples of this game take no {unknown[0]}: leave it out.") from None
 
-    return jax.jit(lambda state, key: population.each(games, make, state, shared=(key,)))
+    return jax.jit(lambda state, key: parallel.whole(population.each(games, make, state, shared=(key,))))
 
 
 def load(folder: str | Path, game: Game | Schedule | None = None, step: int | None = None) -> Run:

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from tqdm import tqdm
 
-from gan_jax import checkpoint, population
+from gan_jax import checkpoint, parallel, population
 from gan_jax.data import check_enough, content_hash, gather, stream
 from gan_jax.errors import UserError
 from gan_jax.game import Game, State, carry, step
@@ -44,6 +44,8 @@ def train(
     keep_every: int | None = None,
     best: str | None = None,
     dispatch: int | None = None,
+    devices: int | None = None,
+    split_from: int = 0,
     callbacks: Sequence[Callback] = (),
     writers: Sequence[Callable[[dict], None]] = (),
     paper: str = "",
@@ -60,10 +62,12 @@ def train(
     best: the metric, lower being better, whose best checkpoint is kept beside the last two and each `keep_every`-th;
         only checkpoints of rounds that it is logged at are compared.
     dispatch: rounds to a dispatch, by default 1 for a Game on a CPU, else 10.
+    devices: how many of the devices there are share each batch, by default all: they must divide it.
+    split_from: of how many numbers on a weight, moment or average is split over the devices; 0: each holds them all.
     callbacks: (every, fn) or (every, fn, names): fn(run, step) each so many rounds and at the end. It dispatches what
         it needs of run.state and may return a function that waits for it, which is called once the next rounds are
-        on their way. Numbers {name: value} that this one returns get a row of metrics.jsonl, and `best` may be one
-        of the names.
+        on their way, of several processes in the first. Numbers {name: value} that this one returns get a row of
+        metrics.jsonl, and `best` may be one of the names.
     writers: called with each row of metrics.jsonl.
     paper, config: what config.json says of where the game comes from, and every number it was made with.
 
@@ -82,31 +86,36 @@ def train(
     if state is not None and folder:
         raise UserError(f"A State to go on from and the folder {folder}, which has its own, are one too many.")
     spec, found, saves = batch_spec(data, batch), None, None
+    layout = population.layout(schedule(0), batch, devices, split_from)
     latest = (checkpoint.latest_step(folder / "checkpoints") if folder else None) or 0
-    like = lambda t: abstract_state(left_by(schedule, t), spec)
+    like = lambda t: layout.abstract(abstract_state(left_by(schedule, t), spec))
     if state is not None:
         state = jax.tree.map(jnp.copy, state)  # training donates it
-        found = int(np.max(state.step)), state, {}
+        found = int(np.asarray(state.step).max()), state, {}
     else:  # what cannot play leaves no folder
-        state = like(latest) if latest else _born(schedule(0), seed, spec, start)
+        state = like(latest) if latest else _born(layout, schedule(0), seed, spec, start)
     if best:
         scores = [name for _, _, *names in callbacks for name in itertools.chain(*names)]
         _check_best(best, left_by(schedule, latest), state, spec, scores)
     if folder:
         config = {"batch": batch, "seed": seed} | (config or {})
-        open_folder(folder, paper, config, content_hash(data), spec, population.members_of(schedule(0)))
-        found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
+        about = folder, paper, config, content_hash(data), spec, population.members_of(schedule(0))
+        parallel.first_alone(lambda: open_folder(*about))
+        say = tqdm.write if parallel.first() else lambda line: None
+        found = checkpoint.restore(folder / "checkpoints", like, say=say)
         saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
-        cut_rows(folder, found[0] if found else 0)
+        parallel.first_alone(lambda: cut_rows(folder, found[0] if found else 0))
     t, state, meta = found or (0, state, {})
     periods = [log_every, checkpoint_every, *(every for every, *_ in callbacks)]
     due = lambda every: t % every == 0 or t == steps
-    bar = tqdm(total=steps, initial=t, disable=not progress, unit=" rounds", dynamic_ncols=True)
+    bar = tqdm(total=steps, initial=t, disable=not (progress and parallel.first()), unit=" rounds", dynamic_ncols=True)
     read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
     log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
     with bar, _stop_signals() as stop, _closing(saves):
         waiting = []  # what the host still owes for the rounds before, done while these are under way
-        for played in _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods):
+        for played in _rounds(
+            layout, schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods, stop
+        ):
             t, state, current = played.step, played.state, Run(played.game, played.state, folder)
             log.mark += played.compiling
             _settle(waiting)
@@ -114,10 +123,13 @@ def train(
             if due(log_every):
                 waiting.append(partial(log.row, played))
             began = time.perf_counter()
-            owed = [fn(current, t) for every, fn, *_ in callbacks if due(every)]
+            with jax.set_mesh(layout.mesh):
+                owed = [fn(current, t) for every, fn, *_ in callbacks if due(every)]
             waiting += [partial(log.found, played, finish) for finish in owed if finish]
             log.mark += time.perf_counter() - began  # what a callback dispatches it first compiles
-            stopping = bool(stop)  # read once: a signal that comes after this waits for the next round's save
+            # Read once: a signal that comes after this waits for the next round's save. Several processes must stop at
+            # the same round, so they hear of it through the program that they share.
+            stopping = bool(stop) if jax.process_count() == 1 else played.stop
             if saves and (due(checkpoint_every) or stopping):
                 _settle(waiting)
                 _check_finite(played, folder)
@@ -126,6 +138,7 @@ def train(
             elif saves:
                 checkpoint.seal(saves)
             if stopping:
+                stop.extend([] if stop else [signal.SIGTERM])  # another process was told
                 break
         _settle(waiting)
     return Run(left_by(schedule, t), state, folder)
@@ -140,39 +153,44 @@ class _Played(NamedTuple):
     metrics: dict[str, jax.Array]  # [] or [members]
     read: int  # batches, since round 0
     compiling: float  # seconds
+    stop: bool  # some process was told to stop, rounds before
 
 
-def _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods):
+def _rounds(layout, schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods, stop):
     """Dispatch the rounds from t to `steps`, some at a time, never across a change of Game or a period's end."""
     n = len(data["x"])
     game, played, previous = left_by(schedule, t), set(), None
     alone = isinstance(game, Game)
     longest = dispatch or (1 if alone and jax.default_backend() == "cpu" else 10)
-    own, shared = population.shardings(game)
-    place = partial(jax.device_put, device=own)  # as a restored State is: one program for both
-    data, state, placed = jax.device_put(data, shared), place(state), place(game)
+    flags = {told: parallel.flag(layout, told) for told in (False, True)}
+    place = lambda state, game: (parallel.place(state, layout.state), parallel.place(game, layout.spread()))
+    data, (state, placed) = parallel.place(data, layout.whole), place(state, game)
     while t < steps:
         if schedule(t) is not game:
-            game, placed = schedule(t), place(schedule(t))
-            state = place(continued(_born(game, seed, spec), state))
+            game = schedule(t)
+            state, placed = place(continued(_born(layout, game, seed, spec), state), game)
         most = min(longest, steps - t, *(every - t % every for every in periods))
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
         orders = {i: stream(i, read * batch, k * game.slices * batch, n) for i in set(population.seeds(game, seed))}
         indices = np.stack([orders[i].reshape(k, game.slices, batch) for i in population.seeds(game, seed)])
-        indices, new = place(indices[0] if alone else indices), (game, k) not in played
-        start, began = jax.device_put(np.int32(t), shared), time.perf_counter()
-        with jax.transfer_guard("disallow"):
-            state, metrics = _dispatch(placed, state, data, indices, start)
+        rows, new = layout.spread(2 if alone else 0), (game, k) not in played
+        indices, start = (
+            parallel.place(indices[0] if alone else indices, rows),
+            parallel.place(np.int32(t), layout.whole),
+        )
+        began = time.perf_counter()
+        with jax.transfer_guard("disallow"), jax.set_mesh(layout.mesh):
+            state, metrics = _dispatch(layout, placed, state, data, indices, start, flags[bool(stop)])
         compiling = new * (time.perf_counter() - began)  # a program's first call returns when it is compiled
         played.add((game, k))
         t, read = t + k, read + k * game.slices
         jax.block_until_ready(previous)  # one dispatch under way, one waiting: never a longer queue
-        previous = metrics
-        yield _Played(t, game, state, metrics, read, compiling)
+        stopping, previous = previous is not None and bool(np.asarray(previous["stop"])), metrics
+        yield _Played(t, game, state, metrics, read, compiling, stopping)
 
 
-@partial(jax.jit, donate_argnums=1)
-def _dispatch(games, state, data, indices, t):
+@partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _dispatch(layout, games, state, data, indices, t, stop):
     """The rounds of `indices` [k, slices, B], or [members, k, slices, B], as one program; metrics are the last's."""
 
     def rounds(game, state, indices, data):
@@ -185,15 +203,20 @@ def _dispatch(games, state, data, indices, t):
         finite = jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all()
         return state, metrics | {"finite": finite}
 
-    return population.advance(games, rounds, t, state, indices, shared=(data,))
+    state, metrics = population.advance(games, rounds, t, state, indices, shared=(data,))
+    return layout.hold(state), parallel.whole(metrics | {"stop": stop.any()})
 
 
-_init = jax.jit(population.born, static_argnums=1)
+@partial(jax.jit, static_argnums=(0, 2))
+def _init(layout, games, seed, batch):
+    return layout.hold(population.born(games, seed, batch))
 
 
-def _born(game, seed, spec, start=None):
+def _born(layout, game, seed, spec, start=None):
     """State at round 0; with `start`, weights, averages and memory are those of that State."""
-    state = _init(game, seed, zeros(game, spec))
+    batch = parallel.place(zeros(game, spec), layout.whole)
+    with jax.set_mesh(layout.mesh):
+        state = _init(layout, parallel.place(game, layout.spread()), seed, batch)
     if start is None:
         return state
     born = continued(state, start, ("params", "ema", "memory"))
@@ -229,7 +252,7 @@ def _check_best(best, game, state, spec, scores):
 
 def _check_finite(played, folder):
     """UserError if the training, or every member of a population, is no longer finite."""
-    if not np.any(played.metrics["finite"]):
+    if not np.asarray(played.metrics["finite"]).any():
         broken = {name: np.asarray(m).flat[0] for name, m in played.metrics.items() if not np.isfinite(m).all()}
         kept = f"{folder} keeps the last checkpoint before it" if folder else "nothing was saved"
         raise UserError(
@@ -256,7 +279,10 @@ class _Log:
     def row(self, played: _Played) -> None:
         """Wait for the round's metrics, then write them."""
         _check_finite(played, self.folder)
-        now, images = time.perf_counter(), (played.read - self.read) * self.batch * int(played.metrics["finite"].sum())
+        if not parallel.first():
+            return
+        going = int(np.asarray(played.metrics["finite"]).sum())
+        now, images = time.perf_counter(), (played.read - self.read) * self.batch * going
         row = {
             "step": played.step,
             "seconds": round(now - self.began, 3),
@@ -264,12 +290,13 @@ class _Log:
             "epoch": round(played.read * self.batch / self.n, 3),
         }
         self.mark, self.read = now, played.read
-        self._write(row, {name: m for name, m in sorted(played.metrics.items()) if name != "finite"}, played)
+        told = {name: m for name, m in sorted(played.metrics.items()) if name not in ("finite", "stop")}
+        self._write(row, told, played)
 
     def found(self, played: _Played, finish: Callable[[], dict[str, Any] | None]) -> None:
         """Do what a callback still owes, and write the numbers it finds: [] each, or [members]."""
         _check_finite(played, self.folder)
-        if numbers := finish():
+        if parallel.first() and (numbers := finish()):
             row = {"step": played.step, "seconds": round(time.perf_counter() - self.began, 3)}
             self._write(row, numbers, played)
 

@@ -43,7 +43,7 @@ class DenseGenerator(nn.Module):
         h = norm(h).reshape(len(z), side, side, self.width)
         h = norm(up(self.width // 2, 1)(h))
         h = norm(up(self.width // 4, 2)(h))
-        return jnp.tanh(up(self.channels, 2)(h).astype(jnp.float32))
+        return jnp.tanh(up(self.channels, 2)(h).astype(jnp.promote_types(self.dtype, jnp.float32)))
 
 
 class DropoutDiscriminator(nn.Module):
@@ -58,7 +58,8 @@ class DropoutDiscriminator(nn.Module):
         for features in (self.width, 2 * self.width):
             h = Conv(features, (5, 5), (2, 2), "SAME", dtype=self.dtype, kernel_init=glorot)(h)
             h = nn.Dropout(0.3, deterministic=not train)(nn.leaky_relu(h, 0.3))
-        return nn.Dense(1, kernel_init=glorot)(h.reshape(len(x), -1).astype(jnp.float32))[:, 0]
+        h = h.reshape(len(x), -1).astype(jnp.promote_types(self.dtype, jnp.float32))
+        return nn.Dense(1, kernel_init=glorot)(h)[:, 0]
 
 
 def _norm(train, dtype):
@@ -93,7 +94,7 @@ class Generator(nn.Module):
         h = nn.relu(_norm(train, self.dtype)(up(widths[0], 1, 0)(z[:, None, None, :])))
         for features in widths[1:]:
             h = nn.relu(_norm(train, self.dtype)(up(features, 2, 1)(h)))
-        return jnp.tanh(up(self.channels, 2, 1)(h).astype(jnp.float32))
+        return jnp.tanh(up(self.channels, 2, 1)(h).astype(jnp.promote_types(self.dtype, jnp.float32)))
 
 
 class Discriminator(nn.Module):
@@ -111,7 +112,7 @@ class Discriminator(nn.Module):
         h = nn.leaky_relu(down(self.width, 2, 1)(x), 0.2)
         for i in range(1, x.shape[1].bit_length() - 3):
             h = nn.leaky_relu(_norm(train, self.dtype)(down(self.width << i, 2, 1)(h)), 0.2)
-        return down(1, 1, 0)(h)[:, 0, 0, 0].astype(jnp.float32)
+        return down(1, 1, 0)(h)[:, 0, 0, 0].astype(jnp.promote_types(self.dtype, jnp.float32))
 
 
 PAIRS = {"tensorflow": (DenseGenerator, DropoutDiscriminator), "pytorch": (Generator, Discriminator)}
