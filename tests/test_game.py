@@ -19,7 +19,7 @@ from gan_jax.optimizers import sgd
 
 KEY = jax.random.key(7)
 PRECISION = {"float64": (jnp.float64, 1e-9), "float32": (jnp.float32, 1e-5)}
-precisions = pytest.mark.parametrize("precision", PRECISION)
+precisions = pytest.mark.parametrize("precision", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 D, G, BOTH, SIZE = (("D", "D"),), (("G", "G"),), (("D", "D"), ("G", "G")), (("G", "size"),)
 
 
