@@ -336,7 +336,8 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
-    "optimizer, dead, k", [(adam, 2, 1), slow(adam, 2, 2), slow(sgd, 2, 1), slow(sgd, 0, 3), slow(adam, 0, 1), slow(adam, 2, 4)]
+    "optimizer, dead, k",
+    [(adam, 2, 1), slow(adam, 2, 2), slow(sgd, 2, 1), slow(sgd, 0, 3), slow(adam, 0, 1), slow(adam, 2, 4)],
 )
 def test_unrolled_against_finite_differences(optimizer, dead, k):
     with jax.enable_x64(True):
