@@ -119,7 +119,7 @@ def left_by(schedule: Schedule, t: int) -> Games:
     return schedule(max(t - 1, 0))
 
 
-def batch_spec(data: Mapping[str, np.ndarray], batch: int) -> Spec:
+def batch_spec(data: Mapping[str, Any], batch: int) -> Spec:
     """{name: [shape, dtype]} of a batch of `data` as the game sees it, where bytes have become floats."""
     dtype = lambda x: "float32" if x.dtype == np.uint8 else str(jax.dtypes.canonicalize_dtype(x.dtype))
     return {name: [[batch, *x.shape[1:]], dtype(x)] for name, x in data.items()}

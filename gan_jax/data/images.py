@@ -1,18 +1,21 @@
 """Folders and tars of pictures, and the fitting of any picture to a size and a number of channels."""
 
+import hashlib
 import io
 import lzma
 import os
 import tarfile
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from gan_jax.data.disk import OnDisk
 from gan_jax.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -22,13 +25,22 @@ DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 MEMBER_LIMIT = 2**28  # bytes: no picture is larger, and a tar of zeros unpacks to anything
 
 
-def read_images(path: Path, split: str, size: int | None, channels: int | None) -> dict[str, np.ndarray]:
-    """The pictures in a folder or tar, sorted by name; their class is their subfolder, where there are any."""
-    files = _in_folder(path) if path.is_dir() else _in_tar(path)
+def read_images(
+    path: Path, split: str, size: int | None, channels: int | None, resident: int
+) -> dict[str, np.ndarray | OnDisk]:
+    """The pictures in a folder or tar, sorted by name; their class is their subfolder, where there are any.
+
+    UserError for a tar of more than `resident` bytes of pictures, for its members have no random access.
+    """
+    files = _in_folder(path) if path.is_dir() else _in_tar(path, resident)
     if not files:
         raise UserError(f"'{path}' has no pictures in it ({', '.join(SUFFIXES)}): give another folder or tar.")
     tails = _of_split(sorted(files), split, path)
-    x = stack({name: files[name] for name in tails}, path, size, channels)
+    names = list(tails)
+    opened, identity = lambda rows: [files[names[i]] for i in rows], lambda: _names_and_sizes(names, files)
+    x = stack(names, opened, path, size, channels, resident, identity)
+    if isinstance(x, OnDisk) and not path.is_dir():
+        raise UserError(_unpack(path, resident))
     y = _classes(tails, path)
     return {"x": x} if y is None else {"x": x, "y": y}
 
@@ -39,9 +51,19 @@ def _in_folder(folder):
     return {name: path for name, path in found.items() if _is_picture(name)}
 
 
-def _in_tar(path):
+def _names_and_sizes(names, paths):
+    """Of a folder's pictures, as 16 hexadecimal digits: to read what they hold may take hours."""
+    lines = (f"{name} {paths[name].stat().st_size}\n" for name in names)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def _unpack(path, resident):
+    return f"'{path}' holds more than {resident:,} bytes of pictures: unpack it into a folder, which stays on disk."
+
+
+def _in_tar(path, resident):
     """{name: bytes} of the pictures in a tar, which is read as data: no links, nothing is written to disk."""
-    files = {}
+    files, held = {}, 0
     try:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -51,7 +73,9 @@ def _in_tar(path):
                     continue
                 if member.size > MEMBER_LIMIT:
                     raise UserError(f"'{name}' in '{path}' unpacks to {member.size:,} bytes: no picture is that large.")
-                files[name] = io.BytesIO(file.read())
+                files[name], held = io.BytesIO(file.read()), held + member.size
+                if held > resident:
+                    raise UserError(_unpack(path, resident))
             archive.fileobj.seek(archive.offset)  # tarfile takes a broken header for the end, and says nothing
             if not archive.fileobj.read(-1).startswith(tarfile.NUL * tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("no end mark")
@@ -105,30 +129,40 @@ def _classes(tails, where):
 
 
 def stack(
-    files: Mapping[str, Path | io.BytesIO], where: os.PathLike | str, size: int | None, channels: int | None
-) -> UInt8[np.ndarray, "n h w c"]:
-    """The files decoded by threads (PIL lets go of the lock), in their order; UserError where shapes differ."""
+    names: Sequence[str],
+    opened: Callable[[Sequence[int]], Sequence[Path | io.BytesIO]],
+    where: os.PathLike | str,
+    size: int | None,
+    channels: int | None,
+    resident: int,
+    identity: Callable[[], str],
+) -> UInt8[np.ndarray | OnDisk, "n h w c"]:
+    """The files `opened` for any rows, decoded, in their order; they stay on disk above `resident` bytes.
+
+    UserError where a picture cannot be read or its shape is not the first one's, as soon as it is met.
+    """
     from PIL import Image
 
-    names = list(files)
-    decode = lambda name: fit(_decode(files[name], f"'{name}' in '{where}'"), size, channels)
+    decode = lambda i, file: fit(_decode(file, f"'{names[i]}' in '{where}'"), size, channels)
 
-    def place(i):
-        image = decode(names[i])
-        if image.shape != x.shape[1:]:
-            raise UserError(_differ(names[0], x[0], names[i], image, where))
-        x[i] = image
+    def read(rows):
+        x = np.empty((len(rows), *shape), np.uint8)
+        for image, i, file in zip(x, rows, opened(rows), strict=True):
+            found = decode(i, file)
+            if found.shape != shape:
+                raise UserError(_differ(names[0], shape, names[i], found.shape, where))
+            image[:] = found
+        return x
 
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        first = decode(names[0])
-        x = np.empty((len(names), *first.shape), np.uint8)
-        list(pool.map(place, range(len(names))))
-    return x
+        shape = decode(0, *opened([0])).shape
+        x = OnDisk(read, (len(names), *shape), "")
+        return np.asarray(x) if x.nbytes <= resident else replace(x, identity=identity())
 
 
-def _differ(name, image, other_name, other, where):
-    (h, w, c), (h_, w_, c_) = image.shape, other.shape
+def _differ(name, shape, other_name, other_shape, where):
+    (h, w, c), (h_, w_, c_) = shape, other_shape
     if c != c_:
         return (
             f"'{name}' has {c} channels and '{other_name}' has {c_} in '{where}':"
@@ -143,9 +177,11 @@ def _decode(file, name):
 
     try:
         with Image.open(file) as image:
-            image = ImageOps.exif_transpose(image)
+            ImageOps.exif_transpose(image, in_place=True)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{name} is too large to be a picture: {error}") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{name} has disappeared: put it back and start again.") from error
     except Exception as error:  # OSError, SyntaxError, ValueError, struct.error …: a decoder raises what it likes
         raise UserError(f"{name} is a truncated or corrupt picture: mend it or take it away.") from error
     if image.mode in DEEP:
@@ -158,7 +194,8 @@ def fit(image, size: int | None, channels: int | None) -> UInt8[np.ndarray, "h w
     if image.mode == "P":
         image = image.convert("RGBA")  # a palette may have transparent entries, which PIL warns about
     mode = {1: "L", 3: "RGB", None: "L" if image.mode in GREYS else "RGB"}[channels]
-    image = image.convert(mode)
+    if image.mode != mode:
+        image = image.convert(mode)
     if size is not None:
         image = _square(image, size)
     pixels = np.asarray(image)

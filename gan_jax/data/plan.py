@@ -5,16 +5,20 @@ set. Round t reads the next slices · batch of them; batches run on across an ep
 is read exactly e times in e epochs. There is no iterator and nothing to save.
 """
 
+import contextlib
 import functools
 import math
+import sys
+from collections.abc import Iterator, Mapping
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Int32, Shaped
 
+from gan_jax.data.disk import OnDisk
 from gan_jax.errors import UserError
 
-Data = dict[str, Shaped[np.ndarray, "n ..."]]  # {"x": [n, h, w, c], "y": [n]}, the latter where there are labels
+Data = Mapping[str, Shaped[np.ndarray | OnDisk, "n ..."]]  # {"x": [n, h, w, c]}, and "y": [n] where there are labels
 
 
 def permutation(seed: int, epoch: int, n: int) -> Int32[np.ndarray, "{n}"]:
@@ -72,3 +76,27 @@ def gather(
 ) -> dict[str, Shaped[Array, "slices batch ..."]]:
     """The batch {"x": [slices, batch, …], …} of a plan's indices, from a set that lies on the device."""
     return {name: to_float(leaf[indices]) for name, leaf in data.items()}
+
+
+def batches(
+    data: Data, seed: int, place: int, batch: int, rows: slice = slice(None), *, threads: int = 4, ahead: int = 8
+) -> Iterator[dict[str, np.ndarray]]:
+    """{"x": [rows, …], …}: the stream of `seed` from `place` on, batch after batch without end, of each only `rows`.
+
+    For a set that is not on the device: bytes as they are, in memory or on disk. Threads prepare a batch each, up to
+    `ahead` before it is asked for; what they are asked for does not depend on them. To close the iterator ends them.
+    Process p of P takes the rows slice(p * batch // P, (p + 1) * batch // P).
+    UserError for a picture that has disappeared or is corrupt, when its batch is asked for.
+    """
+    import grain
+
+    n = len(data["x"])
+
+    def read(i):
+        order = stream(seed, place + i * batch, batch, n)[rows]
+        return {name: leaf[order] for name, leaf in data.items()}
+
+    # A batch is one element: a thread that decodes it whole hands over 1/batch as often as one element an image.
+    source = grain.MapDataset.range(sys.maxsize).map(read)
+    with contextlib.closing(iter(source.to_iter_dataset(grain.ReadOptions(threads, ahead)))) as prepared:
+        yield from prepared

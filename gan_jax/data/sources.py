@@ -1,4 +1,4 @@
-"""Where real examples come from: `load` reads any source into memory as {"x": uint8 [n, h, w, c], "y": int32 [n]}."""
+"""Where real examples come from: `load` makes of any source {"x": uint8 [n, h, w, c], "y": int32 [n]}."""
 
 import difflib
 import hashlib
@@ -11,39 +11,52 @@ from typing import Any
 
 import numpy as np
 
+from gan_jax.data.disk import OnDisk, mirrored
 from gan_jax.data.images import read_images, refit
 from gan_jax.data.plan import Data
 from gan_jax.data.raw import read_cifar10, read_idx_folder, read_idx_pair
 from gan_jax.data.tfds import read_tfds
 from gan_jax.errors import UserError
 
+RESIDENT = 2**31  # bytes
 
-def load(source: Any, *, size: int | None = None, channels: int | None = None, split: str = "train") -> Data:
+
+def load(
+    source: Any,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    split: str = "train",
+    resident: int = RESIDENT,
+) -> Data:
     """{"x": uint8 [n, h, w, c]} and, where there are labels, "y" int32 [n], always in the same order.
 
     A source is a built-in name (`digits`); a folder or tar of pictures, whose subfolders are the classes; idx files
     or their folder; CIFAR-10's binary batches; a .npz; `tfds:NAME` or `tfds:NAME@DATA_DIR`; or arrays from Python,
     which may also be floats in [-1, 1]. `size` cuts every image to size x size, `channels` makes it grey or colour.
+
+    x is an array in memory, but an OnDisk, whose pictures are decoded when they are indexed, where those of a folder
+    or TFDS set, decoded, are more than `resident` bytes. A tar of more must be unpacked: a UserError says so.
     """
     if size is not None and size < 1:
         raise UserError(f"--size {size} is no size: give the pixels of an image's side, 1 or more.")
     if channels not in (None, 1, 3):
         raise UserError(f"--channels {channels} is neither 1 (grey) nor 3 (colour).")
     if isinstance(source, str | os.PathLike):
-        where, data = f"'{source}'", _read(os.fspath(source), size, channels, split)
+        where, data = f"'{source}'", _read(os.fspath(source), size, channels, split, resident)
     else:
         where, data = "the data", source if isinstance(source, dict) else {"x": source}
         _only(where, split)
     return _checked(data, where, size, channels)
 
 
-def _read(source, size, channels, split):
+def _read(source, size, channels, split, resident):
     """The arrays of a built-in set, of TFDS, or of a path, by what it is."""
     if source in BUILT_IN:
         _only(f"'{source}'", split)
         return BUILT_IN[source]()
     if source.startswith("tfds:"):
-        return read_tfds(source, split, size, channels)
+        return read_tfds(source, split, size, channels, resident)
     path = Path(source).expanduser()
     if not source or not path.exists():
         raise UserError(_missing(source))
@@ -52,7 +65,7 @@ def _read(source, size, channels, split):
     if path.is_dir() and any(path.glob("*_batch*.bin")):
         return read_cifar10(path, split)
     if path.is_dir() or re.search(r"\.(tar(\.(gz|xz|bz2))?|tgz)$", path.name):
-        return read_images(path, split, size, channels)
+        return read_images(path, split, size, channels, resident)
     _only(f"'{path}'", split)
     if path.suffix == ".npz":
         return read_npz(path)
@@ -103,12 +116,16 @@ def _checked(data, where, size, channels):
     """The data as `load` promises it: images [n, h, w, c] at the size and channels asked for, a label for each."""
     if set(data) not in ({"x"}, {"x", "y"}):
         raise UserError(f"{where} has the arrays {', '.join(data)}: name the images x and their labels y.")
-    x = np.asarray(data["x"])
-    x = x[..., None] if x.ndim == 3 else x
-    if x.ndim != 4 or not x.size:
-        raise UserError(f"x of {where} has the shape {np.shape(data['x'])}: images are [n, h, w] or [n, h, w, c].")
-    x = refit(x, size, channels) if x.dtype == np.uint8 else _floats(x, where, size, channels)
+    x = data["x"] if isinstance(data["x"], OnDisk) else _images(np.asarray(data["x"]), where, size, channels)
     return {"x": x} if "y" not in data else {"x": x, "y": _labels(np.asarray(data["y"]), len(x), where)}
+
+
+def _images(x, where, size, channels):
+    """[n, h, w, c] at the size and channels asked for."""
+    if x.ndim not in (3, 4) or not x.size:
+        raise UserError(f"x of {where} has the shape {x.shape}: images are [n, h, w] or [n, h, w, c].")
+    x = x[..., None] if x.ndim == 3 else x
+    return refit(x, size, channels) if x.dtype == np.uint8 else _floats(x, where, size, channels)
 
 
 def _floats(x, where, size, channels):
@@ -132,17 +149,23 @@ def _labels(y, n, where):
     return y.astype(np.int32)
 
 
-def mirror(data: Data) -> dict[str, np.ndarray]:
+def mirror(data: Data) -> dict[str, np.ndarray | OnDisk]:
     """The set and its left-right mirror images, 2n examples (StyleGAN's x-flips)."""
-    doubled = {name: np.concatenate([leaf, leaf]) for name, leaf in data.items()}
-    return doubled | {"x": np.concatenate([data["x"], data["x"][:, :, ::-1]])}
+    doubled = {name: np.concatenate([leaf, leaf]) for name, leaf in data.items() if name != "x"}
+    x = data["x"]
+    return {"x": mirrored(x) if isinstance(x, OnDisk) else np.concatenate([x, x[:, :, ::-1]])} | doubled
 
 
 def content_hash(data: Data) -> str:
-    """16 hexadecimal digits of the sha256 over names, types, shapes and bytes: a set's identity, wherever it lies."""
+    """16 hexadecimal digits of the sha256 over names, types, shapes and bytes: a set's identity, wherever it lies.
+
+    Of pictures on disk it sees not the bytes, which would take as long as an epoch, but what they are fitted to, and
+    of a folder the names and sizes of the files, of TFDS the set's name, version and split. So the same pictures in
+    memory are another set.
+    """
     digest = hashlib.sha256()
     for name in sorted(data):
-        leaf = np.ascontiguousarray(data[name])
+        leaf = data[name]
         digest.update(f"{name} {leaf.dtype.str} {leaf.shape}\n".encode())
-        digest.update(leaf.data)
+        digest.update(leaf.identity.encode() if isinstance(leaf, OnDisk) else np.ascontiguousarray(leaf).data)
     return digest.hexdigest()[:16]

@@ -10,7 +10,7 @@ from gan_jax.errors import UserError
 from gan_jax.mixtures import Mixture
 
 
-def stack(digits: dict[str, np.ndarray], n: int = 128_000, seed: int = 0) -> Data:
+def stack(digits: Data, n: int = 128_000, seed: int = 0) -> dict[str, np.ndarray]:
     """Stacked MNIST: {"x": uint8 [n, h, w, 3], "y": int32 [n] in 0 … 999}, three grey digits drawn for each as R, G, B.
 
     y = 100·R + 10·G + B, so there are 1,000 modes. 128,000 as in Lin et al. 2018 (PacGAN), Table 2.
@@ -19,11 +19,11 @@ def stack(digits: dict[str, np.ndarray], n: int = 128_000, seed: int = 0) -> Dat
     if digits["x"].shape[3:] != (1,) or "y" not in digits:
         raise UserError("A stack is made of grey digits [n, h, w, 1] and their labels: give such a set.")
     rows = (np.random.Philox(seed).random_raw(3 * n) % len(digits["x"])).reshape(n, 3)
-    x = np.stack([digits["x"][rows[:, channel], :, :, 0] for channel in range(3)], -1)
+    x = np.stack([digits["x"][rows[:, channel]][..., 0] for channel in range(3)], -1)
     return {"x": x, "y": (digits["y"][rows] @ [100, 10, 1]).astype(np.int32)}
 
 
-def mixture(m: Mixture, n: int = 100_000, seed: int = 0) -> Data:
+def mixture(m: Mixture, n: int = 100_000, seed: int = 0) -> dict[str, np.ndarray]:
     """{"x": float32 [n, d]}: exact samples of a mixture of Gaussians."""
     words = np.random.Philox(seed).random_raw(n + 2 * n * m.noisy)
     x = m.centres[words[:n] % len(m.centres)]
@@ -31,7 +31,7 @@ def mixture(m: Mixture, n: int = 100_000, seed: int = 0) -> Data:
     return {"x": x.astype(np.float32)}
 
 
-def swiss_roll(n: int = 100_000, noise: float = 0.25, seed: int = 0) -> Data:
+def swiss_roll(n: int = 100_000, noise: float = 0.25, seed: int = 0) -> dict[str, np.ndarray]:
     """{"x": float32 [n, 2]}: t (cos t, sin t) with t uniform in (3π/2, 9π/2), and normal noise; as scikit-learn's."""
     words = np.random.Philox(seed).random_raw(5 * n)
     t = 1.5 * np.pi * (1 + 2 * _uniform(words[:n]))

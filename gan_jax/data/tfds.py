@@ -4,12 +4,18 @@ import io
 
 import numpy as np
 
+from gan_jax.data.disk import CHUNK, OnDisk
 from gan_jax.data.images import stack
 from gan_jax.errors import UserError
 
 
-def read_tfds(source: str, split: str, size: int | None, channels: int | None) -> dict[str, np.ndarray]:
-    """A prepared set of images, `tfds:NAME` or `tfds:NAME@DATA_DIR`, in its own order, decoded once into bytes."""
+def read_tfds(
+    source: str, split: str, size: int | None, channels: int | None, resident: int
+) -> dict[str, np.ndarray | OnDisk]:
+    """A prepared set of images, `tfds:NAME` or `tfds:NAME@DATA_DIR`, in its own order.
+
+    Labels are read at the beginning, and pictures too where they take no more than `resident` bytes when decoded.
+    """
     builder = _builder(source)
     from tensorflow_datasets import features
 
@@ -17,26 +23,33 @@ def read_tfds(source: str, split: str, size: int | None, channels: int | None) -
     kinds = dict(builder.info.features)
     if not isinstance(kinds.get(x_name), features.Image):
         raise UserError(f"'{source}' has no images: its features are {', '.join(kinds)}.")
-    examples = _examples(builder, source, split, x_name)
-    files = {f"{split} {i}": io.BytesIO(example[x_name]) for i, example in enumerate(examples)}
-    data = {"x": stack(files, source, size, channels)}
+    records = _records(builder, source, split, x_name)
+    n, read = range(len(records)), lambda rows: _examples(records, rows, source)
+    opened = lambda rows: [io.BytesIO(example[x_name]) for example in read(rows)]
+    identity = lambda: f"{builder.info.full_name} {split}"
+    data = {"x": stack([f"{split} {i}" for i in n], opened, source, size, channels, resident, identity)}
     if isinstance(kinds.get(y_name), features.ClassLabel):
-        data["y"] = np.array([example[y_name] for example in examples])
+        chunks = (n[start : start + CHUNK] for start in n[::CHUNK])
+        data["y"] = np.array([example[y_name] for rows in chunks for example in read(rows)])
     return data
 
 
-def _examples(builder, source, split, x_name):
-    """The examples of a split, their pictures still encoded."""
+def _records(builder, source, split, x_name):
+    """The records of a split, to be read in any order, their pictures still encoded."""
     from tensorflow_datasets import decode
 
     try:
-        records = builder.as_data_source(split=split, decoders={x_name: decode.SkipDecoding()})
-        return records.__getitems__(range(len(records)))
+        return builder.as_data_source(split=split, decoders={x_name: decode.SkipDecoding()})
     except ValueError as error:
         raise UserError(f"'{source}' has no split '{split}', only {', '.join(builder.info.splits)}.") from error
     except NotImplementedError as error:
         raise UserError(f"'{source}' is not prepared for random access: prepare it as array_record.") from error
-    except RuntimeError as error:  # what array_record raises for a bad file; NotImplementedError is one, so it is last
+
+
+def _examples(records, rows, source):
+    try:
+        return records.__getitems__(rows)
+    except RuntimeError as error:  # what array_record raises for a bad file, and for none
         raise UserError(f"'{source}' is truncated or corrupt ({error}): prepare it again.") from error
 
 
