@@ -99,6 +99,17 @@ def place(tree: Tree, where: NamedSharding | Callable[[Any], NamedSharding]) -> 
     return jax.tree.map(put, tree)
 
 
+def share(batch: int) -> slice:
+    """The rows of each batch that this process reads."""
+    p, count = jax.process_index(), jax.process_count()
+    return slice(p * batch // count, (p + 1) * batch // count)
+
+
+def join(tree: Tree, sharding: NamedSharding) -> Tree:
+    """Global arrays of what each process has read of them."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
 def rows(x: Tree) -> Tree:
     """Inside a program: x with its rows spread over the devices that it runs on, if they divide them.
 

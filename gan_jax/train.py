@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from jax import lax
 from tqdm import tqdm
 
 from gan_jax import checkpoint, parallel, population
-from gan_jax.data import check_enough, content_hash, gather, stream
+from gan_jax.data import RESIDENT, OnDisk, batches, check_enough, content_hash, gather, stream, to_float
 from gan_jax.errors import UserError
 from gan_jax.game import Game, State, carry, step
 from gan_jax.population import Games
@@ -46,6 +46,7 @@ def train(
     dispatch: int | None = None,
     devices: int | None = None,
     split_from: int = 0,
+    resident: int = RESIDENT,
     callbacks: Sequence[Callback] = (),
     writers: Sequence[Callable[[dict], None]] = (),
     paper: str = "",
@@ -55,7 +56,8 @@ def train(
     """Play `game` on `data` up to round `steps`; a run already in the folder `run` goes on from its checkpoint.
 
     game: a Game, a Population of them, or a schedule t -> either that returns one of a few made beforehand.
-    data: an array [n, …] or {"x": [n, …], "y": [n]}; uint8 becomes float32 in [-1, 1] on the device.
+    data: an array [n, …] or {"x": [n, …], "y": [n]}, in memory or OnDisk; uint8 becomes float32 in [-1, 1] on the
+        device.
     seed: of the first weights, the noise and the data's order; the members of a population have their own.
     start: the State of another training of the same networks, with whose weights and averages this one is born.
     state: a State of this very game, of any round, to go on from; not with a `run`, whose checkpoints say that.
@@ -64,6 +66,7 @@ def train(
     dispatch: rounds to a dispatch, by default 1 for a Game on a CPU, else 10.
     devices: how many of the devices there are share each batch, by default all: they must divide it.
     split_from: of how many numbers on a weight, moment or average is split over the devices; 0: each holds them all.
+    resident: a set of no more bytes lies on every device; of a larger one, batches are read ahead by threads.
     callbacks: (every, fn) or (every, fn, names): fn(run, step) each so many rounds and at the end. It dispatches what
         it needs of run.state and may return a function that waits for it, which is called once the next rounds are
         on their way, of several processes in the first. Numbers {name: value} that this one returns get a row of
@@ -79,7 +82,8 @@ def train(
     another run in the folder, and a loss or gradient that is no longer finite: the last good checkpoint stays.
     """
     schedule, folder = as_schedule(game), None if run is None else Path(run).absolute()
-    data = {name: np.asarray(x) for name, x in (data if isinstance(data, dict) else {"x": data}).items()}
+    data = data if isinstance(data, dict) else {"x": data}
+    data = {name: x if isinstance(x, OnDisk) else np.asarray(x) for name, x in data.items()}
     check_enough(data, batch)
     if not 0 <= seed < 2**32:
         raise UserError(f"seed is {seed}: it must be from 0 to {2**32 - 1}, or it would be cut to that.")
@@ -111,11 +115,11 @@ def train(
     bar = tqdm(total=steps, initial=t, disable=not (progress and parallel.first()), unit=" rounds", dynamic_ncols=True)
     read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
     log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
-    with bar, _stop_signals() as stop, _closing(saves):
+    with bar, _stop_signals() as stop, _closing(saves), ExitStack() as feeds:
+        large = sum(x.nbytes for x in data.values()) > resident or any(isinstance(x, OnDisk) for x in data.values())
+        feed = (_from_host if large else _from_device)(layout, data, seed, batch, read, feeds)
         waiting = []  # what the host still owes for the rounds before, done while these are under way
-        for played in _rounds(
-            layout, schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods, stop
-        ):
+        for played in _rounds(layout, schedule, state, feed, t, read, steps, seed, spec, dispatch, periods, stop):
             t, state, current = played.step, played.state, Run(played.game, played.state, folder)
             log.mark += played.compiling
             _settle(waiting)
@@ -156,31 +160,75 @@ class _Played(NamedTuple):
     stop: bool  # some process was told to stop, rounds before
 
 
-def _rounds(layout, schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods, stop):
-    """Dispatch the rounds from t to `steps`, some at a time, never across a change of Game or a period's end."""
+class _Feed(NamedTuple):
+    """Where batches come from: what all rounds share, what those to come are handed, and how one is made of both."""
+
+    shared: Any
+    take: Callable[[Games, int, int], Any]  # (games, batches read before, rounds) -> [k, slices, B, …], or of members
+    make: Callable[[Any, Any], Any]  # (shared, [slices, B, …]) -> a round's batch, inside the program
+
+
+def _from_device(layout, data, seed, batch, read, feeds):
+    """The whole set lies on every device, and a round is handed indices."""
     n = len(data["x"])
+
+    def take(game, read, k):
+        own = population.seeds(game, seed)
+        orders = {i: stream(i, read * batch, k * game.slices * batch, n) for i in set(own)}
+        indices = [orders[i].reshape(k, game.slices, batch) for i in own]
+        alone = isinstance(game, Game)
+        return parallel.place(indices[0] if alone else np.stack(indices), layout.spread(2 if alone else 0))
+
+    return _Feed(parallel.place(data, layout.whole), take, gather)
+
+
+def _from_host(layout, data, seed, batch, read, feeds):
+    """Threads read what comes next while the devices are at work; each process reads its own rows only."""
+    readers: dict[int, Any] = {}
+
+    def reader(i, rows):
+        if i not in readers:
+            readers[i] = feeds.enter_context(closing(batches(data, i, read * batch, batch, rows)))
+        return readers[i]
+
+    def several(reader, k, slices):
+        """{"x": [k, slices, B, …], …}"""
+        found = [next(reader) for _ in range(k * slices)]
+        return {name: np.stack([x[name] for x in found]).reshape(k, slices, *found[0][name].shape) for name in data}
+
+    def take(game, read, k):
+        if isinstance(game, Game):
+            own = several(reader(seed, parallel.share(batch)), k, game.slices)
+            return parallel.join(own, layout.spread(2))
+        found = {i: several(reader(i, slice(None)), k, game.slices) for i in set(game.seeds)}
+        own = [found[i] for i in game.seeds]
+        return parallel.place({name: np.stack([x[name] for x in own]) for name in data}, layout.spread())
+
+    return _Feed((), take, _as_read)
+
+
+def _as_read(shared, own):
+    return jax.tree.map(to_float, own)
+
+
+def _rounds(layout, schedule, state, feed, t, read, steps, seed, spec, dispatch, periods, stop):
+    """Dispatch the rounds from t to `steps`, some at a time, never across a change of Game or a period's end."""
     game, played, previous = left_by(schedule, t), set(), None
-    alone = isinstance(game, Game)
-    longest = dispatch or (1 if alone and jax.default_backend() == "cpu" else 10)
+    longest = dispatch or (1 if isinstance(game, Game) and jax.default_backend() == "cpu" else 10)
     flags = {told: parallel.flag(layout, told) for told in (False, True)}
     place = lambda state, game: (parallel.place(state, layout.state), parallel.place(game, layout.spread()))
-    data, (state, placed) = parallel.place(data, layout.whole), place(state, game)
+    state, placed = place(state, game)
     while t < steps:
         if schedule(t) is not game:
             game = schedule(t)
             state, placed = place(continued(_born(layout, game, seed, spec), state), game)
         most = min(longest, steps - t, *(every - t % every for every in periods))
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
-        orders = {i: stream(i, read * batch, k * game.slices * batch, n) for i in set(population.seeds(game, seed))}
-        indices = np.stack([orders[i].reshape(k, game.slices, batch) for i in population.seeds(game, seed)])
-        rows, new = layout.spread(2 if alone else 0), (game, k) not in played
-        indices, start = (
-            parallel.place(indices[0] if alone else indices, rows),
-            parallel.place(np.int32(t), layout.whole),
-        )
+        own, new = feed.take(game, read, k), (game, k) not in played
+        start = parallel.place(np.int32(t), layout.whole)
         began = time.perf_counter()
         with jax.transfer_guard("disallow"), jax.set_mesh(layout.mesh):
-            state, metrics = _dispatch(layout, placed, state, data, indices, start, flags[bool(stop)])
+            state, metrics = _dispatch(layout, feed.make, placed, state, feed.shared, own, start, flags[bool(stop)])
         compiling = new * (time.perf_counter() - began)  # a program's first call returns when it is compiled
         played.add((game, k))
         t, read = t + k, read + k * game.slices
@@ -189,21 +237,21 @@ def _rounds(layout, schedule, state, data, t, read, steps, seed, batch, spec, di
         yield _Played(t, game, state, metrics, read, compiling, stopping)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _dispatch(layout, games, state, data, indices, t, stop):
-    """The rounds of `indices` [k, slices, B], or [members, k, slices, B], as one program; metrics are the last's."""
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
+def _dispatch(layout, make, games, state, shared, own, t, stop):
+    """The rounds of `own` [k, slices, B, …], or [members, k, slices, B, …], as one program; metrics are the last's."""
 
-    def rounds(game, state, indices, data):
-        play = lambda state, i: step(game, state, gather(data, i))
-        if len(indices) == 1:
-            state, metrics = play(state, indices[0])
+    def rounds(game, state, own, shared):
+        play = lambda state, own: step(game, state, make(shared, own))
+        if len(jax.tree.leaves(own)[0]) == 1:
+            state, metrics = play(state, jax.tree.map(lambda x: x[0], own))
         else:
-            state, metrics = lax.scan(play, state, indices)
+            state, metrics = lax.scan(play, state, own)
             metrics = jax.tree.map(lambda m: m[-1], metrics)
         finite = jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all()
         return state, metrics | {"finite": finite}
 
-    state, metrics = population.advance(games, rounds, t, state, indices, shared=(data,))
+    state, metrics = population.advance(games, rounds, t, state, own, shared=(shared,))
     return layout.hold(state), parallel.whole(metrics | {"stop": stop.any()})
 
 

@@ -10,6 +10,7 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import tyro
 
 from experiments.benchmarks.record import record
@@ -30,7 +31,8 @@ def main(
     results: Path | None = None,
 ) -> None:
     """Train on --data, try on its test split, and write the classifier to --out."""
-    train, test = sources.load(data), sources.load(data, split="test")
+    in_memory = lambda split: {name: np.asarray(leaf) for name, leaf in sources.load(data, split=split).items()}
+    train, test = in_memory("train"), in_memory("test")
     if "y" not in train:
         raise UserError(f"'{data}' has no labels to learn: give a set with classes.")
     began, cpu = time.perf_counter(), time.process_time()

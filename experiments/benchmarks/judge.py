@@ -57,7 +57,7 @@ class Judge:
         return found | {"shares": shares.round(4).tolist(), "good": bool(good)}
 
 
-def fit(train: dict, held_out: dict) -> Judge:
+def fit(train: sources.Data, held_out: sources.Data) -> Judge:
     """A perceptron of one layer on the pixels of {"x": uint8 [n, h, w, c], "y": [n]}."""
     from sklearn.neural_network import MLPClassifier
 
@@ -83,7 +83,7 @@ def flat(data: dict) -> Float[np.ndarray, "n d"]:
     return data["x"].reshape(len(data["x"]), -1).astype(np.float32) / 127.5 - 1
 
 
-def split(name: str) -> tuple[dict, dict]:
+def split(name: str) -> tuple[sources.Data, sources.Data]:
     """(train, held out): the published split, or a fifth held out of what has none."""
     data = sources.load(name)
     with contextlib.suppress(UserError):  # it has no such split

@@ -2,9 +2,10 @@
 
 from gan_jax.data.disk import OnDisk
 from gan_jax.data.plan import Data, batch_indices, batches, check_enough, gather, rounds, stream, to_float
-from gan_jax.data.sources import content_hash, load, mirror
+from gan_jax.data.sources import RESIDENT, content_hash, load, mirror
 
 __all__ = [
+    "RESIDENT",
     "Data",
     "OnDisk",
     "batch_indices",

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 
 import jax.numpy as jnp
 import numpy as np
@@ -80,7 +80,7 @@ def gather(
 
 def batches(
     data: Data, seed: int, place: int, batch: int, rows: slice = slice(None), *, threads: int = 4, ahead: int = 8
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Generator[dict[str, np.ndarray]]:
     """{"x": [rows, …], …}: the stream of `seed` from `place` on, batch after batch without end, of each only `rows`.
 
     For a set that is not on the device: bytes as they are, in memory or on disk. Threads prepare a batch each, up to
