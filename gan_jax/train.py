@@ -21,8 +21,9 @@ from tqdm import tqdm
 from gan_jax import checkpoint, population
 from gan_jax.data import check_enough, content_hash, gather, stream
 from gan_jax.errors import UserError
-from gan_jax.game import Game, State, carry, step
+from gan_jax.game import Game, State, continued, step
 from gan_jax.population import Games
+from gan_jax.replay import finite, first_fault
 from gan_jax.run import Run, Schedule, abstract_state, as_schedule, batch_spec, cut_rows, left_by, open_folder, zeros
 
 Observe = Callable[[Run, int], Callable[[], dict[str, float] | None] | None]
@@ -74,7 +75,7 @@ def train(
     SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt. UserError for too little data,
     another run in the folder, and a loss or gradient that is no longer finite: the last good checkpoint stays.
     """
-    schedule, folder = as_schedule(game), None if run is None else Path(run).absolute()
+    schedule, folder, given = as_schedule(game), None if run is None else Path(run).absolute(), state
     data = {name: np.asarray(x) for name, x in (data if isinstance(data, dict) else {"x": data}).items()}
     check_enough(data, batch)
     if not 0 <= seed < 2**32:
@@ -104,13 +105,21 @@ def train(
     bar = tqdm(total=steps, initial=t, disable=not progress, unit=" rounds", dynamic_ncols=True)
     read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
     log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
-    with bar, _stop_signals() as stop, _closing(saves):
+
+    def explain(step):
+        """What first went wrong on the way to round `step`, played again from the last State that is kept."""
+        kept = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write) if folder else None
+        state = kept[1] if kept else _born(schedule(0), seed, spec, start) if given is None else given
+        return first_fault(schedule, state, data, batch=batch, seed=seed, steps=step, progress=progress)
+
+    with _advice(explain, folder, paper), bar, _stop_signals() as stop, _closing(saves):
         waiting = []  # what the host still owes for the rounds before, done while these are under way
         for played in _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods):
             t, state, current = played.step, played.state, Run(played.game, played.state, folder)
             log.mark += played.compiling
             _settle(waiting)
             bar.update(t - bar.n)
+            waiting.append(partial(_check_finite, played))
             if due(log_every):
                 waiting.append(partial(log.row, played))
             began = time.perf_counter()
@@ -119,8 +128,7 @@ def train(
             log.mark += time.perf_counter() - began  # what a callback dispatches it first compiles
             stopping = bool(stop)  # read once: a signal that comes after this waits for the next round's save
             if saves and (due(checkpoint_every) or stopping):
-                _settle(waiting)
-                _check_finite(played, folder)
+                _settle(waiting)  # also whether this State is finite
                 seconds = time.perf_counter() - log.began
                 checkpoint.save(saves, t, state, {"seconds": seconds, "metrics": log.at(t)})
             elif saves:
@@ -173,17 +181,18 @@ def _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, 
 
 @partial(jax.jit, donate_argnums=1)
 def _dispatch(games, state, data, indices, t):
-    """The rounds of `indices` [k, slices, B], or [members, k, slices, B], as one program; metrics are the last's."""
+    """The rounds of `indices` [k, slices, B], or [members, k, slices, B], as one program; metrics are the last's, and
+    "finite": whether those of all are, and the State."""
 
     def rounds(game, state, indices, data):
         play = lambda state, i: step(game, state, gather(data, i))
         if len(indices) == 1:
             state, metrics = play(state, indices[0])
+            good = finite(state, metrics)
         else:
-            state, metrics = lax.scan(play, state, indices)
-            metrics = jax.tree.map(lambda m: m[-1], metrics)
-        finite = jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all()
-        return state, metrics | {"finite": finite}
+            state, every = lax.scan(play, state, indices)
+            good, metrics = finite(state, every), jax.tree.map(lambda m: m[-1], every)
+        return state, metrics | {"finite": good}
 
     return population.advance(games, rounds, t, state, indices, shared=(data,))
 
@@ -205,13 +214,6 @@ def _born(game, seed, spec, start=None):
     return jax.tree.map(jnp.copy, born.replace(memory=born.memory | fresh))  # a copy: training donates it
 
 
-def continued(new, old, *fields):
-    """`new` with what it shares with `old`, as `carry`; an average that `old` did not keep begins at the weights."""
-    state = carry(new, old, *fields)
-    begun = {n: jax.tree.map(jnp.copy, (state.params[n], state.memory[n])) for n in state.ema if n not in old.ema}
-    return state.replace(ema=state.ema | begun)
-
-
 def _settle(waiting):
     """Do what is owed, in order."""
     for task in waiting:
@@ -227,15 +229,40 @@ def _check_best(best, game, state, spec, scores):
         raise UserError(f"This game has no metric {best!r} to choose the best by: it has {', '.join(names)}.")
 
 
-def _check_finite(played, folder):
-    """UserError if the training, or every member of a population, is no longer finite."""
-    if not np.any(played.metrics["finite"]):
+class _NotFiniteError(Exception):
+    """What is not, and by which round."""
+
+
+def _check_finite(played):
+    """_NotFiniteError if the training, or every member of a population, is no longer finite."""
+    going = np.asarray(played.metrics["finite"])
+    if not going.any():
         broken = {name: np.asarray(m).flat[0] for name, m in played.metrics.items() if not np.isfinite(m).all()}
-        kept = f"{folder} keeps the last checkpoint before it" if folder else "nothing was saved"
-        raise UserError(
-            f"{', '.join(f'{name} is {value}' for name, value in broken.items()) or 'Every member has diverged'} "
-            f"in round {played.step}: {kept}; lower the learning rates or strengthen the penalty, and start again."
-        )
+        named = ", ".join(f"{name} is {value}" for name, value in broken.items())
+        what = "Every member has diverged" if going.ndim else "A loss, a gradient or the State is not finite"
+        raise _NotFiniteError(named or what, played)
+
+
+@contextmanager
+def _advice(explain, folder, paper):
+    """UserError in place of _NotFiniteError: what broke, where, and how to go on."""
+    try:
+        yield
+    except _NotFiniteError as error:
+        what, played = error.args
+    else:
+        return
+    kept, alone = folder and checkpoint.latest_step(folder / "checkpoints"), isinstance(played.game, Game)
+    how = "lower the learning rates or strengthen the penalty, and start again"
+    if kept and paper:
+        how = f"{how} from there, as `python -m gan_jax fork {folder} --set FIELD=VALUE` does"
+    place = f"{folder} keeps the last checkpoint before it, of round {kept}" if kept else "nothing was saved"
+    where = "" if alone else f" `python -m gan_jax replay {folder} --member 0` tells where it broke." if paper else ""
+    if alone and jax.process_count() == 1:
+        tqdm.write(f"Round {played.step} is not finite: playing again from round {kept or 0} on to see why.")
+        fault = explain(played.step)
+        where = f" {fault}." if fault else " Played again, it stays finite."
+    raise UserError(f"{what} in round {played.step}: {place}; {how}.{where}")
 
 
 @dataclass
@@ -255,7 +282,6 @@ class _Log:
 
     def row(self, played: _Played) -> None:
         """Wait for the round's metrics, then write them."""
-        _check_finite(played, self.folder)
         now, images = time.perf_counter(), (played.read - self.read) * self.batch * int(played.metrics["finite"].sum())
         row = {
             "step": played.step,
@@ -268,7 +294,6 @@ class _Log:
 
     def found(self, played: _Played, finish: Callable[[], dict[str, Any] | None]) -> None:
         """Do what a callback still owes, and write the numbers it finds: [] each, or [members]."""
-        _check_finite(played, self.folder)
         if numbers := finish():
             row = {"step": played.step, "seconds": round(time.perf_counter() - self.began, 3)}
             self._write(row, numbers, played)
