@@ -9,7 +9,7 @@ what broke breaks again: on the same machine bit for bit where a dispatch was on
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,7 +61,7 @@ class Fault:
     phase: str = ""  # forward pass, gradient or update; "" if no equation of the round brought it about
     primitive: str = ""  # JAX's name of the equation
     line: str = ""  # file:line that wrote it
-    losses: Mapping[str, float] | None = None  # of that round
+    losses: Mapping[str, float] = field(default_factory=dict)  # of that round
 
     def __str__(self):
         found = f", in the {self.phase} ({', '.join(filter(None, (self.primitive, self.line)))})" if self.phase else ""
@@ -227,7 +227,7 @@ class _Interpreter(NamedTuple):
     def body(self, program, arguments, place, scopes, line):
         jaxpr, consts = program.jaxpr, [_Value(x, _badness(x)) for x in program.consts]
         values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arguments], strict=True))
-        read = lambda v: _Value(v.val, _badness(v.val)) if isinstance(v, Literal) else values[v]
+        read = lambda v: _Value(v.val, FINITE) if isinstance(v, Literal) else values[v]  # it is meant, whatever it is
         for i, eqn, needed, spent in _in_use(jaxpr):
             own = (*place, i), (*scopes, *str(eqn.source_info.name_stack).split("/")), _line(eqn) or line
             found = self.equation(eqn, [read(v) for v in eqn.invars], *own)
@@ -281,7 +281,7 @@ def _in_use(jaxpr):
 
 
 def _badness(x):
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
+    if not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
         return FINITE
     x = np.asarray(x)
     return FINITE if np.isfinite(x).all() else NAN if np.isnan(x).any() else INF

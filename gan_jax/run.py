@@ -149,8 +149,17 @@ def describe(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'config.json'} cannot be read ({error}): restore it from a copy.") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise UserError(f"{folder / 'config.json'} is not of format {FORMAT}: use the version that wrote it.")
+        raise UserError(f"{folder / 'config.json'} is not of format {FORMAT}: {_who_reads(about)}.")
     return about
+
+
+def _who_reads(about):
+    """What reads a config.json of another format, as far as it tells."""
+    if not isinstance(about, dict) or "format" not in about:
+        return "it is none of gan_jax's, so restore it from a copy"
+    versions = about.get("versions")
+    wrote = versions.get("gan_jax") if isinstance(versions, dict) else None
+    return f"it is of {about['format']!r}, so use {f'gan_jax {wrote}' if wrote else 'the version'}, which wrote it"
 
 
 def open_folder(

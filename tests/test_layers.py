@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "fork": {"checkpoint", "game", "run", "data", "papers", "population"},
     "evaluate": {"data", "metrics", "papers", "run"},
     "cli": {path.stem for path in PACKAGE.iterdir()},
-    "__init__": {"run", "train"},
+    "__init__": {"replay", "run", "train"},
     "__main__": {"cli"},
 }
 
