@@ -25,6 +25,7 @@ from gan_jax import fork as branches
 from gan_jax.data import batch_indices, check_enough, rounds
 from gan_jax.errors import UserError
 from gan_jax.game import Game
+from gan_jax.replay import replay as play_again
 from gan_jax.run import as_schedule, describe, load, read_rows, sampler, zeros
 from gan_jax.train import train
 
@@ -202,7 +203,14 @@ def _names(scores):
 def main() -> None:
     """`python -m gan_jax COMMAND …`."""
     with flags.one_line_errors():
-        commands = {"list": list_papers, "cost": cost, "sample": sample, "evaluate": evaluate, "fork": fork}
+        commands = {
+            "list": list_papers,
+            "cost": cost,
+            "sample": sample,
+            "evaluate": evaluate,
+            "fork": fork,
+            "replay": replay,
+        }
         words = sys.argv[1:]
         if not words or words[0] in ("-h", "--help"):
             first = lambda f: str(f.__doc__).splitlines()[0]
@@ -414,6 +422,34 @@ def fork(
         rows[label(run)] = branches.alone(rows[label(run)], member)
     viz.compare(rows, folder / "compare.png")
     print(f"Both in one picture: {folder / 'compare.png'}")
+
+
+def replay(
+    run: Positional[str],
+    /,
+    data: str = "",
+    step: int | None = None,
+    steps: int | None = None,
+    member: int | None = None,
+) -> None:
+    """Play a run that broke again from a checkpoint, and say which layer or loss was the first that was not finite.
+
+    --data        where its data lies, if elsewhere now
+    --step        the checkpoint to play from, by default the newest
+    --steps       play up to this round; by default as far as the recipe says
+    --member      of a population, whose members are played one at a time
+    """
+    about = describe(Path(run))
+    if not about["paper"]:
+        raise UserError(f"{run} is a run of your own game: play it again by gan_jax.replay(folder, data, game).")
+    module, config = papers.configured(about["paper"], about["config"])
+    images = module.data(dataclasses.replace(config, data=data or config.data))
+    fault = play_again(run, images, step=step, steps=steps, member=member)
+    if fault is None:
+        print(f"{run} stays finite up to round {steps or config.steps}: there is nothing to mend.")
+        return
+    print(f"{fault}.")
+    print(f"Losses of that round: {', '.join(f'{name} {value:.4g}' for name, value in fault.losses.items())}.")
 
 
 def _add_row(path, row):

@@ -11,8 +11,8 @@ import jax
 from gan_jax import checkpoint, papers, population
 from gan_jax.data import Data, content_hash
 from gan_jax.errors import UserError
+from gan_jax.game import continued
 from gan_jax.run import as_schedule, batch_spec, describe, left_by, load, open_folder, read_rows, write_text, zeros
-from gan_jax.train import continued
 
 
 def settings(folder: Path, member: int | None = None) -> tuple[str, Any, dict[str, Any]]:

@@ -135,7 +135,8 @@ class Net:
         memory = self.memory if memory is None else memory
         try:
             variables: Tree = {"params": self.params} | memory
-            return self.module.apply(variables, *args, mutable=list(memory), rngs=rngs, **kwargs)
+            with jax.named_scope(self.name):  # in front of Flax's own: replay tells a layer by its player
+                return self.module.apply(variables, *args, mutable=list(memory), rngs=rngs, **kwargs)
         except InvalidRngError:
             if key is not None:
                 raise
@@ -213,7 +214,8 @@ def own_gradients(play: Callable, losses: Mapping[str, str], params: Mapping[str
     """({n: ∂L_n/∂θ_n}, (turns, memory)) of play: {n: θ_n} -> (turns, memory) at `params`, one pull-back a mover."""
 
     def values(moving):
-        turns, memory = play(moving)
+        with jax.named_scope("losses"):
+            turns, memory = play(moving)
         return {n: turns[name].loss for n, name in losses.items()}, (turns, memory)
 
     at_params, pull, played = jax.vjp(values, params, has_aux=True)
@@ -245,7 +247,8 @@ def _seat(game, params, memory):
     for n, player in game.players.items():
         own, used = dict(memory[n]), params[n]
         if player.reparam:
-            used, advanced = player.reparam(used, own.pop("reparam"))
+            with jax.named_scope(f"{n}/reparam"):
+                used, advanced = player.reparam(used, own.pop("reparam"))
             memory[n] = own | {"reparam": advanced}
         nets[n] = Net(n, player.net, used, own)
     return nets, memory
@@ -270,13 +273,14 @@ def update(game: Game, state: State, grads: Mapping[str, Tree]) -> tuple[State, 
     params, opt, ema, metrics = dict(state.params), dict(state.opt), dict(state.ema), {}
     for n, grad in grads.items():
         player = game.players[n]
-        updates, opt[n] = player.optimizer.update(grad, opt[n], params[n])
-        params[n] = optax.apply_updates(params[n], updates)
-        metrics[f"grad/{n}"] = optax.tree.norm(grad)
+        with jax.named_scope(f"update/{n}"):
+            updates, opt[n] = player.optimizer.update(grad, opt[n], params[n])
+            params[n] = optax.apply_updates(params[n], updates)
+            metrics[f"grad/{n}"] = optax.tree.norm(grad)
+            if player.ema:
+                ema[n] = _average(ema[n], (params[n], state.memory[n]), player.ema(state.step))
         rates = optax.tree.get_all_with_path(opt[n], "learning_rate")
         metrics |= {f"lr/{n}": rate for _, rate in rates} if len(rates) == 1 else {}
-        if player.ema:
-            ema[n] = _average(ema[n], (params[n], state.memory[n]), player.ema(state.step))
     return state.replace(params=params, opt=opt, ema=ema), metrics
 
 
@@ -361,3 +365,10 @@ def carry(new: State, old: State, fields: tuple[str, ...] = tuple(State.__datacl
     kept = {path: leaf for path, leaf in jax.tree.leaves_with_path(old) if path[0].name in fields}
     fits = lambda path, leaf: path in kept and (kept[path].shape, kept[path].dtype) == (leaf.shape, leaf.dtype)
     return jax.tree.map_with_path(lambda path, leaf: kept[path] if fits(path, leaf) else leaf, new)
+
+
+def continued(new: State, old: State, *fields: tuple[str, ...]) -> State:
+    """`new` with what it shares with `old`, as `carry`; an average that `old` did not keep begins at the weights."""
+    state = carry(new, old, *fields)
+    begun = {n: jax.tree.map(jnp.copy, (state.params[n], state.memory[n])) for n in state.ema if n not in old.ema}
+    return state.replace(ema=state.ema | begun)

@@ -88,6 +88,16 @@ def load(folder: str | Path, game: Game | Schedule | None = None, step: int | No
     A run of a paper finds its game by the paper's name; a run of your own game needs it: load(folder, game=…).
     """
     folder = Path(folder)
+    about, schedule = played(folder, game)
+    like = lambda t: abstract_state(left_by(schedule, t), about["batch"])
+    found = checkpoint.restore(folder / "checkpoints", like, step)
+    if found is None:
+        raise UserError(f"{folder} has no checkpoint yet: train it first.")
+    return Run(left_by(schedule, found[0]), found[1], folder)
+
+
+def played(folder: Path, game: Games | Schedule | None = None) -> tuple[dict[str, Any], Schedule]:
+    """What config.json says of a run, and what it plays: its paper's game, unless it is given."""
     about = describe(folder)
     if game is None:
         if not about["paper"]:
@@ -97,12 +107,7 @@ def load(folder: str | Path, game: Game | Schedule | None = None, step: int | No
         module, config = papers.configured(about["paper"], about["config"])
         members = about.get("members")
         game = population.members(module.game, config, **members) if members else module.game(config)
-    schedule = as_schedule(game)
-    like = lambda t: abstract_state(left_by(schedule, t), about["batch"])
-    found = checkpoint.restore(folder / "checkpoints", like, step)
-    if found is None:
-        raise UserError(f"{folder} has no checkpoint yet: train it first.")
-    return Run(left_by(schedule, found[0]), found[1], folder)
+    return about, as_schedule(game)
 
 
 def as_schedule(game: Games | Schedule) -> Schedule:
@@ -144,8 +149,17 @@ def describe(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'config.json'} cannot be read ({error}): restore it from a copy.") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise UserError(f"{folder / 'config.json'} is not of format {FORMAT}: use the version that wrote it.")
+        raise UserError(f"{folder / 'config.json'} is not of format {FORMAT}: {_who_reads(about)}.")
     return about
+
+
+def _who_reads(about):
+    """What reads a config.json of another format, as far as it tells."""
+    if not isinstance(about, dict) or "format" not in about:
+        return "it is none of gan_jax's, so restore it from a copy"
+    versions = about.get("versions")
+    wrote = versions.get("gan_jax") if isinstance(versions, dict) else None
+    return f"it is of {about['format']!r}, so use {f'gan_jax {wrote}' if wrote else 'the version'}, which wrote it"
 
 
 def open_folder(

@@ -21,8 +21,9 @@ from tqdm import tqdm
 from gan_jax import checkpoint, parallel, population
 from gan_jax.data import RESIDENT, OnDisk, batches, check_enough, content_hash, gather, stream, to_float
 from gan_jax.errors import UserError
-from gan_jax.game import Game, State, carry, step
+from gan_jax.game import Game, State, continued, step
 from gan_jax.population import Games
+from gan_jax.replay import finite, first_fault
 from gan_jax.run import Run, Schedule, abstract_state, as_schedule, batch_spec, cut_rows, left_by, open_folder, zeros
 
 Observe = Callable[[Run, int], Callable[[], dict[str, float] | None] | None]
@@ -81,7 +82,7 @@ def train(
     SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt. UserError for too little data,
     another run in the folder, and a loss or gradient that is no longer finite: the last good checkpoint stays.
     """
-    schedule, folder = as_schedule(game), None if run is None else Path(run).absolute()
+    schedule, folder, given = as_schedule(game), None if run is None else Path(run).absolute(), state
     data = data if isinstance(data, dict) else {"x": data}
     data = {name: x if isinstance(x, OnDisk) else np.asarray(x) for name, x in data.items()}
     check_enough(data, batch)
@@ -115,7 +116,14 @@ def train(
     bar = tqdm(total=steps, initial=t, disable=not (progress and parallel.first()), unit=" rounds", dynamic_ncols=True)
     read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
     log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
-    with bar, _stop_signals() as stop, _closing(saves), ExitStack() as feeds:
+
+    def explain(step):
+        """What first went wrong on the way to round `step`, played again from the last State that is kept."""
+        kept = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write) if folder else None
+        state = kept[1] if kept else _born(layout, schedule(0), seed, spec, start) if given is None else given
+        return first_fault(schedule, state, data, batch=batch, seed=seed, steps=step, progress=progress)
+
+    with _advice(explain, folder, paper), bar, _stop_signals() as stop, _closing(saves), ExitStack() as feeds:
         large = sum(x.nbytes for x in data.values()) > resident or any(isinstance(x, OnDisk) for x in data.values())
         feed = (_from_host if large else _from_device)(layout, data, seed, batch, read, feeds)
         waiting = []  # what the host still owes for the rounds before, done while these are under way
@@ -124,6 +132,7 @@ def train(
             log.mark += played.compiling
             _settle(waiting)
             bar.update(t - bar.n)
+            waiting.append(partial(_check_finite, played))
             if due(log_every):
                 waiting.append(partial(log.row, played))
             began = time.perf_counter()
@@ -135,8 +144,7 @@ def train(
             # the same round, so they hear of it through the program that they share.
             stopping = bool(stop) if jax.process_count() == 1 else played.stop
             if saves and (due(checkpoint_every) or stopping):
-                _settle(waiting)
-                _check_finite(played, folder)
+                _settle(waiting)  # also whether this State is finite
                 seconds = time.perf_counter() - log.began
                 checkpoint.save(saves, t, state, {"seconds": seconds, "metrics": log.at(t)})
             elif saves:
@@ -239,17 +247,18 @@ def _rounds(layout, schedule, state, feed, t, read, steps, seed, spec, dispatch,
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
 def _dispatch(layout, make, games, state, shared, own, t, stop):
-    """The rounds of `own` [k, slices, B, …], or [members, k, slices, B, …], as one program; metrics are the last's."""
+    """The rounds of `own` [k, slices, B, …], or [members, k, slices, B, …], as one program; metrics are the last's, and
+    "finite": whether those of all are, and the State."""
 
     def rounds(game, state, own, shared):
         play = lambda state, own: step(game, state, make(shared, own))
         if len(jax.tree.leaves(own)[0]) == 1:
             state, metrics = play(state, jax.tree.map(lambda x: x[0], own))
+            good = finite(state, metrics)
         else:
-            state, metrics = lax.scan(play, state, own)
-            metrics = jax.tree.map(lambda m: m[-1], metrics)
-        finite = jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all()
-        return state, metrics | {"finite": finite}
+            state, every = lax.scan(play, state, own)
+            good, metrics = finite(state, every), jax.tree.map(lambda m: m[-1], every)
+        return state, metrics | {"finite": good}
 
     state, metrics = population.advance(games, rounds, t, state, own, shared=(shared,))
     return layout.hold(state), parallel.whole(metrics | {"stop": stop.any()})
@@ -276,13 +285,6 @@ def _born(layout, game, seed, spec, start=None):
     return jax.tree.map(jnp.copy, born.replace(memory=born.memory | fresh))  # a copy: training donates it
 
 
-def continued(new, old, *fields):
-    """`new` with what it shares with `old`, as `carry`; an average that `old` did not keep begins at the weights."""
-    state = carry(new, old, *fields)
-    begun = {n: jax.tree.map(jnp.copy, (state.params[n], state.memory[n])) for n in state.ema if n not in old.ema}
-    return state.replace(ema=state.ema | begun)
-
-
 def _settle(waiting):
     """Do what is owed, in order."""
     for task in waiting:
@@ -298,15 +300,40 @@ def _check_best(best, game, state, spec, scores):
         raise UserError(f"This game has no metric {best!r} to choose the best by: it has {', '.join(names)}.")
 
 
-def _check_finite(played, folder):
-    """UserError if the training, or every member of a population, is no longer finite."""
-    if not np.asarray(played.metrics["finite"]).any():
+class _NotFiniteError(Exception):
+    """What is not, and by which round."""
+
+
+def _check_finite(played):
+    """_NotFiniteError if the training, or every member of a population, is no longer finite."""
+    going = np.asarray(played.metrics["finite"])
+    if not going.any():
         broken = {name: np.asarray(m).flat[0] for name, m in played.metrics.items() if not np.isfinite(m).all()}
-        kept = f"{folder} keeps the last checkpoint before it" if folder else "nothing was saved"
-        raise UserError(
-            f"{', '.join(f'{name} is {value}' for name, value in broken.items()) or 'Every member has diverged'} "
-            f"in round {played.step}: {kept}; lower the learning rates or strengthen the penalty, and start again."
-        )
+        named = ", ".join(f"{name} is {value}" for name, value in broken.items())
+        what = "Every member has diverged" if going.ndim else "A loss, a gradient or the State is not finite"
+        raise _NotFiniteError(named or what, played)
+
+
+@contextmanager
+def _advice(explain, folder, paper):
+    """UserError in place of _NotFiniteError: what broke, where, and how to go on."""
+    try:
+        yield
+    except _NotFiniteError as error:
+        what, played = error.args
+    else:
+        return
+    kept, alone = folder and checkpoint.latest_step(folder / "checkpoints"), isinstance(played.game, Game)
+    how = "lower the learning rates or strengthen the penalty, and start again"
+    if kept and paper:
+        how = f"{how} from there, as `python -m gan_jax fork {folder} --set FIELD=VALUE` does"
+    place = f"{folder} keeps the last checkpoint before it, of round {kept}" if kept else "nothing was saved"
+    where = "" if alone else f" `python -m gan_jax replay {folder} --member 0` tells where it broke." if paper else ""
+    if alone and jax.process_count() == 1:
+        tqdm.write(f"Round {played.step} is not finite: playing again from round {kept or 0} on to see why.")
+        fault = explain(played.step)
+        where = f" {fault}." if fault else " Played again, it stays finite."
+    raise UserError(f"{what} in round {played.step}: {place}; {how}.{where}")
 
 
 @dataclass
@@ -326,7 +353,6 @@ class _Log:
 
     def row(self, played: _Played) -> None:
         """Wait for the round's metrics, then write them."""
-        _check_finite(played, self.folder)
         if not parallel.first():
             return
         going = int(np.asarray(played.metrics["finite"]).sum())
@@ -343,7 +369,6 @@ class _Log:
 
     def found(self, played: _Played, finish: Callable[[], dict[str, Any] | None]) -> None:
         """Do what a callback still owes, and write the numbers it finds: [] each, or [members]."""
-        _check_finite(played, self.folder)
         if parallel.first() and (numbers := finish()):
             row = {"step": played.step, "seconds": round(time.perf_counter() - self.began, 3)}
             self._write(row, numbers, played)

@@ -81,6 +81,11 @@ def test_going_on_by_epochs_and_from_another_run(trained, shell, tmp_path):
     assert code == 2 and "error: The weights to start from do not fit network 'D'" in err
 
 
+def test_a_run_that_stays_finite_is_played_again_for_nothing(trained, shell):
+    code, out, err = shell("gan_jax", "replay", trained[0], "--step", 2)
+    assert (code, out) == (0, f"{trained[0]} stays finite up to round 4: there is nothing to mend.\n"), err
+
+
 def test_evaluate_a_run_and_images(trained, shell, tmp_path, monkeypatch):
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
     code, out, err = shell("gan_jax", "evaluate", trained[0], "--n", 60, "--real", 200)  # the data is the run's own
@@ -178,6 +183,7 @@ def test_help(shell):
         "sample",
         "evaluate",
         "fork",
+        "replay",
     ]
 
 
@@ -223,7 +229,7 @@ COMMANDS = {
     "evaluate nowhere": "There is nothing to compare with: name the real images by --data.",
     "evaluate nowhere --data digits": "'nowhere' is neither a path nor a built-in set",
     "evaluate digits --data digits --n -1": "--n -1, --real 0 and --draws 5 count something: they must be 0 or more.",
-    "lst": "There is no command 'lst' (did you mean 'list'?): there are list, cost, sample, evaluate, fork.",
+    "lst": "There is no command 'lst' (did you mean 'list'?): there are list, cost, sample, evaluate, fork, replay.",
     "cost dgan:digits": "There is no paper 'dgan': `python -m gan_jax list` shows them all.",
     "cost mlp:smal": "mlp has no preset 'smal' (did you mean 'small'?): it has small, wide.",
     "cost": "Missing from python -m gan_jax cost: STR title (required)",
@@ -236,6 +242,9 @@ COMMANDS = {
     "sample RUN --truncation 0": "truncation is 0.0, but the bound of |z| must be positive; 2 is mild.",
     "sample RUN --step 3": "There is no checkpoint 3 in RUN/checkpoints; there are [2, 4].",
     "sample RUN --sed 3": "Unrecognized options: --sed, 3",
+    "replay RUN": "RUN stands at round 4: say up to which later round to play, by steps.",
+    "replay RUN --member 0": "RUN is one training, which has no members: leave out the member.",
+    "replay RUN --step 3": "There is no checkpoint 3 in RUN/checkpoints; there are [2, 4].",
 }
 
 

@@ -34,13 +34,14 @@ MAY_IMPORT = {
     **{name: {"game"} for name in ("gan", "optimizers", "analysis", "checkpoint")},
     "population": {"game", "parallel"},
     "run": {"game", "checkpoint", "papers", "parallel", "population"},
-    "train": {"game", "checkpoint", "run", "data", "parallel", "population"},
+    "replay": {"game", "checkpoint", "run", "data", "population", "nn"},
+    "train": {"game", "checkpoint", "replay", "run", "data", "parallel", "population"},
     "cost": {"game", "run", "population"},
     "flags": {"papers"},
-    "fork": {"checkpoint", "run", "data", "papers", "population", "train"},
+    "fork": {"checkpoint", "game", "run", "data", "papers", "population"},
     "evaluate": {"data", "metrics", "papers", "run"},
     "cli": {path.stem for path in PACKAGE.iterdir()},
-    "__init__": {"run", "train"},
+    "__init__": {"replay", "run", "train"},
     "__main__": {"cli"},
 }
 

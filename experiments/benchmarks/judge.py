@@ -78,9 +78,9 @@ def fit(train: sources.Data, held_out: sources.Data) -> Judge:
     return Judge(classifier, trial, x[rng.permutation(len(x))[:SAMPLES]])
 
 
-def flat(data: dict) -> Float[np.ndarray, "n d"]:
+def flat(data: sources.Data) -> Float[np.ndarray, "n d"]:
     """Bytes as [-1, 1], pixels in a row."""
-    return data["x"].reshape(len(data["x"]), -1).astype(np.float32) / 127.5 - 1
+    return np.asarray(data["x"]).reshape(len(data["x"]), -1).astype(np.float32) / 127.5 - 1
 
 
 def split(name: str) -> tuple[sources.Data, sources.Data]:
