@@ -141,10 +141,14 @@ def _pictures(folder, key, real, n):
     made = {}
 
     def draw(run, step):
-        if not (folder / "samples" / "real.png").exists():
-            viz.save_png(folder / "samples" / "real.png", viz.picture(real))
         images = made.setdefault(run.game, sampler(run.game, n))(run.state, key)
-        return lambda: viz.save_png(folder / "samples" / f"{step}.png", _page(np.asarray(images), run, real))
+
+        def finish():
+            if not (folder / "samples" / "real.png").exists():
+                viz.save_png(folder / "samples" / "real.png", viz.picture(real))
+            viz.save_png(folder / "samples" / f"{step}.png", _page(np.asarray(images), run, real))
+
+        return finish
 
     return draw
 

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from gan_jax import checkpoint, population
 from gan_jax.data import check_enough, content_hash, gather, stream
-from gan_jax.errors import UserError
+from gan_jax.errors import UserError, keeping
 from gan_jax.game import Game, State, carry, step
 from gan_jax.population import Games
 from gan_jax.run import Run, Schedule, abstract_state, as_schedule, batch_spec, cut_rows, left_by, open_folder, zeros
@@ -71,8 +71,10 @@ def train(
     errors. A member whose numbers are no longer finite rests at its last good State, is left out of the means, and
     the others go on.
 
-    SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt. UserError for too little data,
-    another run in the folder, and a loss or gradient that is no longer finite: the last good checkpoint stays.
+    SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt: after the rounds under way, at
+    most two dispatches, and the time of one save (two, if one is under way). So does a UserError of the data's source.
+    UserError for too little data, another run or another process in the folder, a file of the run that cannot be
+    written, and a loss or gradient that is no longer finite: the run stops, and the last good checkpoint stays.
     """
     schedule, folder = as_schedule(game), None if run is None else Path(run).absolute()
     data = {name: np.asarray(x) for name, x in (data if isinstance(data, dict) else {"x": data}).items()}
@@ -81,7 +83,7 @@ def train(
         raise UserError(f"seed is {seed}: it must be from 0 to {2**32 - 1}, or it would be cut to that.")
     if state is not None and folder:
         raise UserError(f"A State to go on from and the folder {folder}, which has its own, are one too many.")
-    spec, found, saves = batch_spec(data, batch), None, None
+    spec, found = batch_spec(data, batch), None
     latest = (checkpoint.latest_step(folder / "checkpoints") if folder else None) or 0
     like = lambda t: abstract_state(left_by(schedule, t), spec)
     if state is not None:
@@ -92,21 +94,28 @@ def train(
     if best:
         scores = [name for _, _, *names in callbacks for name in itertools.chain(*names)]
         _check_best(best, left_by(schedule, latest), state, spec, scores)
+    opened = nullcontext((None, found))
     if folder:
         config = {"batch": batch, "seed": seed} | (config or {})
-        open_folder(folder, paper, config, content_hash(data), spec, population.members_of(schedule(0)))
-        found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
-        saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
-        cut_rows(folder, found[0] if found else 0)
-    t, state, meta = found or (0, state, {})
+        about = paper, config, content_hash(data), spec, population.members_of(schedule(0))
+        opened = _opened(folder, about, like, keep_every=keep_every, best=best)
     periods = [log_every, checkpoint_every, *(every for every, *_ in callbacks)]
     due = lambda every: t % every == 0 or t == steps
-    bar = tqdm(total=steps, initial=t, disable=not progress, unit=" rounds", dynamic_ncols=True)
-    read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
-    log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
-    with bar, _stop_signals() as stop, _closing(saves):
+    with (
+        opened as (saves, found),
+        tqdm(
+            total=steps, initial=found[0] if found else 0, disable=not progress, unit=" rounds", dynamic_ncols=True
+        ) as bar,
+        _stop_signals() as stop,
+        _closing(saves),
+    ):
+        t, state, meta = found or (0, state, {})
+        read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
+        log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
         waiting = []  # what the host still owes for the rounds before, done while these are under way
-        for played in _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods):
+        played, failed = None, []
+        rounds = _rounds(schedule, state, data, t, read, steps, seed, batch, spec, dispatch, periods)
+        for played in _until_an_error(rounds, failed):
             t, state, current = played.step, played.state, Run(played.game, played.state, folder)
             log.mark += played.compiling
             _settle(waiting)
@@ -119,15 +128,16 @@ def train(
             log.mark += time.perf_counter() - began  # what a callback dispatches it first compiles
             stopping = bool(stop)  # read once: a signal that comes after this waits for the next round's save
             if saves and (due(checkpoint_every) or stopping):
-                _settle(waiting)
-                _check_finite(played, folder)
-                seconds = time.perf_counter() - log.began
-                checkpoint.save(saves, t, state, {"seconds": seconds, "metrics": log.at(t)})
+                _save(saves, played, log, waiting)
             elif saves:
                 checkpoint.seal(saves)
             if stopping:
                 break
+        if saves and failed and played:
+            _save(saves, played, log, waiting)
         _settle(waiting)
+        for error in failed:
+            raise error
     return Run(left_by(schedule, t), state, folder)
 
 
@@ -219,6 +229,14 @@ def _settle(waiting):
     waiting.clear()
 
 
+def _save(saves, played, log, waiting):
+    """Save the State of a round, once what is owed for it is done and it is found finite."""
+    _settle(waiting)
+    _check_finite(played, log.folder)
+    seconds = time.perf_counter() - log.began
+    checkpoint.save(saves, played.step, played.state, {"seconds": seconds, "metrics": log.at(played.step)})
+
+
 def _check_best(best, game, state, spec, scores):
     """UserError for what is neither a metric of the game nor a callback's score."""
     one = lambda game, state: step(game, state, zeros(game, spec))
@@ -269,7 +287,12 @@ class _Log:
     def found(self, played: _Played, finish: Callable[[], dict[str, Any] | None]) -> None:
         """Do what a callback still owes, and write the numbers it finds: [] each, or [members]."""
         _check_finite(played, self.folder)
-        if numbers := finish():
+        try:
+            numbers = finish()
+        except UserError as error:
+            goes_on = " The run goes on from its last checkpoint when started again." if self.folder else ""
+            raise UserError(f"{error}{goes_on}") from error
+        if numbers:
             row = {"step": played.step, "seconds": round(time.perf_counter() - self.began, 3)}
             self._write(row, numbers, played)
 
@@ -294,7 +317,8 @@ class _Log:
             said = [f"{name} {value:.4g}" for name, value in row.items() if not name.endswith(" se")]
             self.bar.write("  ".join(said))
         if self.folder:
-            with (self.folder / "metrics.jsonl").open("a") as file:
+            path = self.folder / "metrics.jsonl"
+            with keeping(path), path.open("a") as file:
                 file.write("".join(json.dumps(r) + "\n" for r in [*rows, row]))
         for write in self.writers:
             write(row)
@@ -312,6 +336,23 @@ def _mean(name, values):
     with np.errstate(invalid="ignore"):  # a score may be infinite
         error = {f"{name} se": float(values.std(ddof=1) / len(values) ** 0.5)} if len(values) > 1 else {}
     return {name: float(values.mean())} | error
+
+
+def _until_an_error(rounds, failed):
+    """`rounds` up to a UserError of the data's source, which goes into `failed`: the State before it is sound."""
+    try:
+        yield from rounds
+    except UserError as error:
+        failed.append(error)
+
+
+@contextmanager
+def _opened(folder, about, like, **options):
+    """A run's folder, this process's alone meanwhile: where to save, and what the newest sound checkpoint holds."""
+    with open_folder(folder, *about):
+        found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
+        cut_rows(folder, found[0] if found else 0)
+        yield checkpoint.open(folder / "checkpoints", **options), found
 
 
 @contextmanager
