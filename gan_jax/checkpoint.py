@@ -10,6 +10,7 @@ A file from outside is data: nothing that is loaded here executes. Orbax is used
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ from gan_jax.errors import UserError, keeping
 Tree = Any  # a pytree of arrays
 Saves = ocp.CheckpointManager
 SEAL = "sha256.json"
+logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # many tracebacks for one full disk
 
 
 def open(directory: str | Path, *, keep_last: int = 2, keep_every: int | None = None, best: str | None = None) -> Saves:
@@ -159,7 +161,7 @@ def _read(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
     except Exception as e:  # whatever a broken file makes Orbax say
         if isinstance(e, UserError) or (folder / SEAL).exists():
             raise
-        raise _DamagedError(f"cannot be read: {(str(e) or repr(e)).splitlines()[0]}") from e
+        raise _DamagedError(f"cannot be read: {_first_line(e)}") from e
 
 
 def _load(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
@@ -234,11 +236,15 @@ def _told(saves: Saves):
         yield
     except Exception as e:
         number = re.search(r"os_error_code='(\d+)'", str(e))
-        why = os.strerror(int(number[1])) if number else (str(e) or repr(e)).splitlines()[0]
+        why = os.strerror(int(number[1])) if number else getattr(e, "strerror", None) or _first_line(e)
         raise UserError(
             f"A checkpoint could not be written to {saves.directory} ({why}): mend that and start again, and the run "
             f"goes on from the last one."
         ) from e
+
+
+def _first_line(e: Exception) -> str:
+    return (str(e) or repr(e)).splitlines()[0]
 
 
 SPARE = 2**20  # bytes of a checkpoint beside its leaves, at most
