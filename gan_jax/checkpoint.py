@@ -29,7 +29,8 @@ from gan_jax.errors import UserError, keeping
 Tree = Any  # a pytree of arrays
 Saves = ocp.CheckpointManager
 SEAL = "sha256.json"
-logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)  # many tracebacks for one full disk
+for name in ("absl", "asyncio"):  # a save that fails is told once, not in a traceback for each of its tasks
+    logging.getLogger(name).addFilter(lambda record: "orbax" not in record.pathname + record.getMessage())
 
 
 def open(directory: str | Path, *, keep_last: int = 2, keep_every: int | None = None, best: str | None = None) -> Saves:
@@ -113,7 +114,8 @@ def close(saves: Saves) -> None:
         with contextlib.suppress(Exception):
             saves.close()  # it tells of the same failure again
         raise
-    saves.close()
+    with _told(saves):
+        saves.close()
 
 
 def latest_step(directory: str | Path) -> int | None:

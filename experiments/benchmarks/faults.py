@@ -34,9 +34,10 @@ PATIENCE = 120  # seconds that a process gets to end
 
 @dataclass(frozen=True)
 class Training:
-    """A run that may be started many times, and what a start of it says."""
+    """A run that may be started many times, and a place for what a start of it says, which no full disk concerns."""
 
     folder: Path
+    place: Path
     command: Command
     env: Mapping[str, str] | None = None
 
@@ -45,7 +46,7 @@ class Training:
             return subprocess.Popen(self.command(self.folder), env=self.env, stdout=said, stderr=said)
 
     def said_in(self, name: str = "first") -> Path:
-        return self.folder.with_name(f"{self.folder.name}.{name}.txt")
+        return self.place / f"{name}.txt"
 
     def said(self, words: str, name: str = "first") -> str:
         """The last line with these words, less where the folder lies."""
@@ -259,7 +260,7 @@ def main(times: int = 20, seed: int = 0, faults: tuple[str, ...] = tuple(FAULTS)
         for name in faults:
             rng = np.random.default_rng([seed, list(FAULTS).index(name)])
             rows = sorted(rng.choice(np.arange(every, steps - 150, every), times, replace=False).tolist())
-            run = Training((disk if name == "disk full" else Path(place)) / "run", command, env)
+            run = Training((disk if name == "disk full" else Path(place)) / "run", Path(place), command, env)
             found[name] = inject([name] * times, rows, run, straight, seed)
             shutil.rmtree(run.folder)
             print(name, totals(found[name]["repetitions"]), flush=True)
