@@ -262,6 +262,27 @@ def test_a_disk_that_fills_up_is_told(tmp_path, swept):
     assert read(tmp_path)[0][0] == 1
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_look(tmp_path, swept, caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write(tmp_path, [1])
+    saves = checkpoint.open(tmp_path)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        checkpoint.save(saves, 2, make(2), {})
+        while saves.is_saving_in_progress():
+            checkpoint.seal(saves)  # has nothing to say yet
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    with pytest.raises(UserError, match=r"could not be written to .* \(File too large\): mend that and start again"):
+        checkpoint.seal(saves)
+    with pytest.raises(UserError, match="could not be written"):  # Orbax tells of it again
+        checkpoint.close(saves)
+    assert read(tmp_path)[0][0] == 1 and not caplog.records
+
+
 KILLED = """
     import os, signal, sys, time
     from pathlib import Path
