@@ -25,7 +25,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
-from gan_jax.errors import UserError
+from gan_jax.errors import UserError, keeping
 from gan_jax.game import Game, State, deal, gradient, net
 
 Tree = Any  # a pytree of arrays
@@ -326,11 +326,12 @@ def _numbers(arrays):
 
 
 def _keep(path, arrays):
-    path.parent.mkdir(exist_ok=True)
     draft = path.with_name(path.name + ".tmp")
-    with draft.open("wb") as file:
-        np.savez(file, **arrays)
-    draft.replace(path)
+    with keeping(path):
+        path.parent.mkdir(exist_ok=True)
+        with draft.open("wb") as file:
+            np.savez(file, **arrays)
+        draft.replace(path)
 
 
 def kept(folder: str | Path) -> dict[int, dict[str, np.ndarray]]:

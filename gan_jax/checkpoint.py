@@ -10,6 +10,10 @@ A file from outside is data: nothing that is loaded here executes. Orbax is used
 import contextlib
 import hashlib
 import json
+import logging
+import os
+import re
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gan_jax.errors import UserError
+from gan_jax.errors import UserError, keeping
 
 Tree = Any  # a pytree of arrays
 Saves = ocp.CheckpointManager
 SEAL = "sha256.json"
+for name in ("absl", "asyncio"):  # a save that fails is told once, not in a traceback for each of its tasks
+    logging.getLogger(name).addFilter(lambda record: "orbax" not in record.pathname + record.getMessage())
 
 
 def open(directory: str | Path, *, keep_last: int = 2, keep_every: int | None = None, best: str | None = None) -> Saves:
@@ -61,23 +67,30 @@ def save(saves: Saves, step: int, state: Tree, meta: dict) -> None:
     """Start to write `state` and the JSON `meta`; on return the values are copied and may be donated.
 
     What is there at a later step is dropped: the run went back, and that is no longer its future. So is a
-    damaged checkpoint at this very step; a sound one stays as it is.
+    damaged checkpoint at this very step; a sound one stays as it is. UserError if there is no room for this one, or if
+    the one before could not be written.
     """
     _finish(saves)
+    seal(saves)
+    leaves = _named(state)
     for there in sorted((s for s in saves.all_steps() if s >= step), reverse=True):
         if there == step and not _damage(Path(saves.directory) / str(step)):
             return
         saves.delete(there)
-    leaves = _named(state)
+    _check_room(saves, leaves)
     items = ocp.args.Composite(
         state=ocp.args.StandardSave({name: x for name, x in leaves.items() if x.size}),  # Orbax refuses empty ones
         meta=ocp.args.JsonSave({"meta": meta, "leaves": {name: _kind(x) for name, x in leaves.items()}}),
     )
-    saves.save(step, args=items, metrics=meta.get("metrics", {}), force=True)
+    with _told(saves):
+        saves.save(step, args=items, metrics=meta.get("metrics", {}), force=True)
 
 
 def seal(saves: Saves) -> None:
-    """Write the checksums of each committed step that has none. Returns at once while a save is under way."""
+    """Write the checksums of each committed step that has none. Returns at once while a save is under way.
+
+    UserError if the last save has failed.
+    """
     if saves.is_saving_in_progress():
         return
     _finish(saves)
@@ -87,8 +100,9 @@ def seal(saves: Saves) -> None:
         folder = Path(saves.directory) / str(step)
         if not (folder / SEAL).exists():
             unfinished = folder / f"{SEAL}.tmp"
-            unfinished.write_text(json.dumps(_checksums(folder), indent=1))
-            unfinished.replace(folder / SEAL)
+            with keeping(folder / SEAL):
+                unfinished.write_text(json.dumps(_checksums(folder), indent=1))
+                unfinished.replace(folder / SEAL)
 
 
 def close(saves: Saves) -> None:
@@ -100,7 +114,8 @@ def close(saves: Saves) -> None:
         with contextlib.suppress(Exception):
             saves.close()  # it tells of the same failure again
         raise
-    saves.close()
+    with _told(saves):
+        saves.close()
 
 
 def latest_step(directory: str | Path) -> int | None:
@@ -148,7 +163,7 @@ def _read(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
     except Exception as e:  # whatever a broken file makes Orbax say
         if isinstance(e, UserError) or (folder / SEAL).exists():
             raise
-        raise _DamagedError(f"cannot be read: {(str(e) or repr(e)).splitlines()[0]}") from e
+        raise _DamagedError(f"cannot be read: {_first_line(e)}") from e
 
 
 def _load(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
@@ -212,7 +227,37 @@ def _damage(folder: Path) -> str | None:
 
 def _finish(saves: Saves) -> None:
     """Wait for the save under way; UserError if it failed."""
-    try:
+    with _told(saves):
         saves.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _told(saves: Saves):
+    """UserError for whatever keeps Orbax from saving: the system's own words where it passes them on."""
+    try:
+        yield
     except Exception as e:
-        raise UserError(f"A checkpoint could not be written to {saves.directory}: {e}") from e
+        number = re.search(r"os_error_code='(\d+)'", str(e))
+        why = os.strerror(int(number[1])) if number else getattr(e, "strerror", None) or _first_line(e)
+        raise UserError(
+            f"A checkpoint could not be written to {saves.directory} ({why}): mend that and start again, and the run "
+            f"goes on from the last one."
+        ) from e
+
+
+def _first_line(e: Exception) -> str:
+    return (str(e) or repr(e)).splitlines()[0]
+
+
+SPARE = 2**20  # bytes of a checkpoint beside its leaves, at most
+
+
+def _check_room(saves: Saves, leaves: dict[str, Any]) -> None:
+    """UserError where a checkpoint would not fit: begun, it would fill the disk and be of no use."""
+    needed = sum(x.size * x.dtype.itemsize for x in leaves.values()) + SPARE
+    free = shutil.disk_usage(saves.directory).free
+    if free < needed:
+        raise UserError(
+            f"A checkpoint needs {needed / 1e6:,.1f} MB in {saves.directory}, where {free / 1e6:,.1f} MB are left: "
+            f"make room and start again, and the run goes on from the last one."
+        )

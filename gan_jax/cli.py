@@ -153,12 +153,12 @@ def _pictures(folder, key, real, n):
     def draw(run, step):
         images = made.setdefault(run.game, sampler(run.game, n))(run.state, key)
 
-        def save():
+        def finish():
             if not (folder / "samples" / "real.png").exists():
                 viz.save_png(folder / "samples" / "real.png", viz.picture(real))
             viz.save_png(folder / "samples" / f"{step}.png", _page(np.asarray(images), run, real))
 
-        return save
+        return finish
 
     return draw
 

@@ -10,7 +10,7 @@ import jax
 
 from gan_jax import checkpoint, papers, population
 from gan_jax.data import Data, content_hash
-from gan_jax.errors import UserError
+from gan_jax.errors import UserError, keeping
 from gan_jax.game import continued
 from gan_jax.run import as_schedule, batch_spec, describe, left_by, load, open_folder, read_rows, write_text, zeros
 
@@ -64,14 +64,16 @@ def fork(folder: Path, out: Path, config: Any, data: Data, at: int | None = None
         raise UserError(f"No weight of network {lost[0]!r} fits into the branch: leave its shape as it is.")
     fields = {"batch": config.batch, "seed": config.seed} | dataclasses.asdict(config)
     came_from = {"run": str(folder), "step": t} | ({} if member is None else {"member": member})
-    open_folder(out, title, fields, content_hash(data), spec, members, {"fork": came_from})
     rows = read_rows(folder) if member is None else alone(read_rows(folder), member)
     rows = [row for row in rows if row["step"] <= t]
-    write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    for picture in [] if member is not None else (folder / "samples").glob("*.png"):
-        if not picture.stem.isdigit() or int(picture.stem) <= t:
-            shutil.copy(picture, out / "samples")
-    saves = checkpoint.open(out / "checkpoints")
-    checkpoint.save(saves, t, state, {"seconds": rows[-1].get("seconds", 0.0) if rows else 0.0, "metrics": {}})
-    checkpoint.close(saves)
+    pictures = [] if member is not None else (folder / "samples").glob("*.png")
+    with open_folder(out, title, fields, content_hash(data), spec, members, {"fork": came_from}):
+        with keeping(out):
+            write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+            for picture in pictures:
+                if not picture.stem.isdigit() or int(picture.stem) <= t:
+                    shutil.copy(picture, out / "samples")
+        saves = checkpoint.open(out / "checkpoints")
+        checkpoint.save(saves, t, state, {"seconds": rows[-1].get("seconds", 0.0) if rows else 0.0, "metrics": {}})
+        checkpoint.close(saves)
     return t

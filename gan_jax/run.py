@@ -1,15 +1,18 @@
 """A run: a game in a State, and the folder it is kept in.
 
 config.json      what the run is: paper and preset, every field, the batch's shapes, versions, threads
+lock             held by the process that trains it, and says which that is
 metrics.jsonl    one row a log
 samples/         STEP.png, real.png
 checkpoints/     the whole State
 """
 
+import fcntl
 import json
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -22,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import checkpoint, papers, parallel, population
-from gan_jax.errors import UserError
+from gan_jax.errors import UserError, keeping
 from gan_jax.game import Game, Nets, State, net
 from gan_jax.population import Games
 
@@ -162,6 +165,7 @@ def _who_reads(about):
     return f"it is of {about['format']!r}, so use {f'gan_jax {wrote}' if wrote else 'the version'}, which wrote it"
 
 
+@contextmanager
 def open_folder(
     folder: Path,
     paper: str,
@@ -170,28 +174,53 @@ def open_folder(
     batch: Spec,
     members: Mapping[str, Any],
     notes: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
-    """Make the run's folder, or check that the run in it is the same one. UserError names the fields that differ.
+):
+    """Make the run's folder, or check that the run in it is the same one; until the end no other process may train it.
+
+    UserError names the fields that differ, or the process that has the folder.
 
     config: every field of the paper's Config; data: the content's hash; members: seeds and numbers of a population;
     notes: what else config.json is to say.
     """
     about = {"format": FORMAT, "paper": paper, "config": dict(config), "data": data, "batch": dict(batch)}
     about |= {"members": dict(members)} if members else {}
-    if (folder / "config.json").exists():
+    made = folder / "config.json"  # the first file of a run, but for those of a start that came no further
+    strange = {path.name for path in folder.iterdir()} - {"lock", "config.json.tmp"} if folder.is_dir() else set()
+    if made.exists():
+        describe(folder)
+    elif strange:
+        raise UserError(f"{folder} is not empty and holds no run: give another --run.")
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(_locked(folder))
+            if not made.exists():
+                write_text(made, json.dumps({**about, **notes, **_surroundings()}, indent=2) + "\n")
+            (folder / "samples").mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written ({error.strerror}): give another --run.") from None
         old, new = _identity(describe(folder)), _identity(about)
         differ = sorted(field for field in old | new if old.get(field) != new.get(field))
         if differ:
             changes = ", ".join(f"{field} {old.get(field)} → {new.get(field)}" for field in differ)
             raise UserError(f"{folder} holds another run ({changes}): give another --run, or the same values again.")
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty and holds no run: give another --run.")
-    try:
-        (folder / "samples").mkdir(parents=True)
-        write_text(folder / "config.json", json.dumps({**about, **notes, **_surroundings()}, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): give another --run.") from None
+        yield
+
+
+@contextmanager
+def _locked(folder):
+    """The folder's lock, which the kernel takes back when the process ends, however it ends."""
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            by = file.read() or "another process"
+            raise UserError(f"{folder} is in use by {by}: wait until that has ended, or give another --run.") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}")
+        file.flush()
+        yield
 
 
 def _identity(about):
@@ -230,7 +259,8 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 def cut_rows(folder: Path, step: int) -> None:
     """Cut metrics.jsonl back to the rows up to `step`, from which a run goes on."""
     rows = [json.dumps(row) + "\n" for row in read_rows(folder) if row["step"] <= step]
-    write_text(folder / "metrics.jsonl", "".join(rows))
+    with keeping(folder / "metrics.jsonl"):
+        write_text(folder / "metrics.jsonl", "".join(rows))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from gan_jax import checkpoint, parallel, population
 from gan_jax.data import RESIDENT, OnDisk, batches, check_enough, content_hash, gather, stream, to_float
-from gan_jax.errors import UserError
+from gan_jax.errors import UserError, keeping
 from gan_jax.game import Game, State, continued, step
 from gan_jax.population import Games
 from gan_jax.replay import finite, first_fault
@@ -79,8 +79,10 @@ def train(
     errors. A member whose numbers are no longer finite rests at its last good State, is left out of the means, and
     the others go on.
 
-    SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt. UserError for too little data,
-    another run in the folder, and a loss or gradient that is no longer finite: the last good checkpoint stays.
+    SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt: after the rounds under way, at
+    most two dispatches, and the time of one save (two, if one is under way). So does a UserError of the data's source.
+    UserError for too little data, another run or another process in the folder, a file of the run that cannot be
+    written, and a loss or gradient that is no longer finite: the run stops, and the last good checkpoint stays.
     """
     schedule, folder, given = as_schedule(game), None if run is None else Path(run).absolute(), state
     data = data if isinstance(data, dict) else {"x": data}
@@ -102,20 +104,6 @@ def train(
     if best:
         scores = [name for _, _, *names in callbacks for name in itertools.chain(*names)]
         _check_best(best, left_by(schedule, latest), state, spec, scores)
-    if folder:
-        config = {"batch": batch, "seed": seed} | (config or {})
-        about = folder, paper, config, content_hash(data), spec, population.members_of(schedule(0))
-        parallel.first_alone(lambda: open_folder(*about))
-        say = tqdm.write if parallel.first() else lambda line: None
-        found = checkpoint.restore(folder / "checkpoints", like, say=say)
-        saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
-        parallel.first_alone(lambda: cut_rows(folder, found[0] if found else 0))
-    t, state, meta = found or (0, state, {})
-    periods = [log_every, checkpoint_every, *(every for every, *_ in callbacks)]
-    due = lambda every: t % every == 0 or t == steps
-    bar = tqdm(total=steps, initial=t, disable=not (progress and parallel.first()), unit=" rounds", dynamic_ncols=True)
-    read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
-    log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
 
     def explain(step):
         """What first went wrong on the way to round `step`, played again from the last State that is kept."""
@@ -123,11 +111,31 @@ def train(
         state = kept[1] if kept else _born(layout, schedule(0), seed, spec, start) if given is None else given
         return first_fault(schedule, state, data, batch=batch, seed=seed, steps=step, progress=progress)
 
-    with _advice(explain, folder, paper), bar, _stop_signals() as stop, _closing(saves), ExitStack() as feeds:
+    with ExitStack() as held:
+        if folder:
+            config = {"batch": batch, "seed": seed} | (config or {})
+            about = paper, config, content_hash(data), spec, population.members_of(schedule(0))
+            parallel.first_alone(lambda: held.enter_context(open_folder(folder, *about)))
+            say = tqdm.write if parallel.first() else lambda line: None
+            found = checkpoint.restore(folder / "checkpoints", like, say=say)
+            saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
+            parallel.first_alone(lambda: cut_rows(folder, found[0] if found else 0))
+        t, state, meta = found or (0, state, {})
+        read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
         large = sum(x.nbytes for x in data.values()) > resident or any(isinstance(x, OnDisk) for x in data.values())
-        feed = (_from_host if large else _from_device)(layout, data, seed, batch, read, feeds)
+        feed = (_from_host if large else _from_device)(layout, data, seed, batch, read, held)
+        held.enter_context(_advice(explain, folder, paper))
+        quiet = not (progress and parallel.first())
+        bar = held.enter_context(tqdm(total=steps, initial=t, disable=quiet, unit=" rounds", dynamic_ncols=True))
+        log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
+        stop = held.enter_context(_stop_signals())
+        held.enter_context(_closing(saves))
+        periods = [log_every, checkpoint_every, *(every for every, *_ in callbacks)]
+        due = lambda every: t % every == 0 or t == steps
         waiting = []  # what the host still owes for the rounds before, done while these are under way
-        for played in _rounds(layout, schedule, state, feed, t, read, steps, seed, spec, dispatch, periods, stop):
+        played, failed = None, []
+        rounds = _rounds(layout, schedule, state, feed, t, read, steps, seed, spec, dispatch, periods, stop)
+        for played in _until_an_error(rounds, failed):
             t, state, current = played.step, played.state, Run(played.game, played.state, folder)
             log.mark += played.compiling
             _settle(waiting)
@@ -144,15 +152,17 @@ def train(
             # the same round, so they hear of it through the program that they share.
             stopping = bool(stop) if jax.process_count() == 1 else played.stop
             if saves and (due(checkpoint_every) or stopping):
-                _settle(waiting)  # also whether this State is finite
-                seconds = time.perf_counter() - log.began
-                checkpoint.save(saves, t, state, {"seconds": seconds, "metrics": log.at(t)})
+                _save(saves, played, log, waiting)
             elif saves:
                 checkpoint.seal(saves)
             if stopping:
                 stop.extend([] if stop else [signal.SIGTERM])  # another process was told
                 break
+        if saves and failed and played and jax.process_count() == 1:  # the others know nothing of it
+            _save(saves, played, log, waiting)
         _settle(waiting)
+        for error in failed:
+            raise error
     return Run(left_by(schedule, t), state, folder)
 
 
@@ -292,6 +302,13 @@ def _settle(waiting):
     waiting.clear()
 
 
+def _save(saves, played, log, waiting):
+    """Save the State of a round, once what is owed for it is done and it is found finite."""
+    _settle(waiting)
+    seconds = time.perf_counter() - log.began
+    checkpoint.save(saves, played.step, played.state, {"seconds": seconds, "metrics": log.at(played.step)})
+
+
 def _check_best(best, game, state, spec, scores):
     """UserError for what is neither a metric of the game nor a callback's score."""
     one = lambda game, state: step(game, state, zeros(game, spec))
@@ -369,7 +386,14 @@ class _Log:
 
     def found(self, played: _Played, finish: Callable[[], dict[str, Any] | None]) -> None:
         """Do what a callback still owes, and write the numbers it finds: [] each, or [members]."""
-        if parallel.first() and (numbers := finish()):
+        if not parallel.first():
+            return
+        try:
+            numbers = finish()
+        except UserError as error:
+            goes_on = " The run goes on from its last checkpoint when started again." if self.folder else ""
+            raise UserError(f"{error}{goes_on}") from error
+        if numbers:
             row = {"step": played.step, "seconds": round(time.perf_counter() - self.began, 3)}
             self._write(row, numbers, played)
 
@@ -394,7 +418,8 @@ class _Log:
             said = [f"{name} {value:.4g}" for name, value in row.items() if not name.endswith(" se")]
             self.bar.write("  ".join(said))
         if self.folder:
-            with (self.folder / "metrics.jsonl").open("a") as file:
+            path = self.folder / "metrics.jsonl"
+            with keeping(path), path.open("a") as file:
                 file.write("".join(json.dumps(r) + "\n" for r in [*rows, row]))
         for write in self.writers:
             write(row)
@@ -412,6 +437,14 @@ def _mean(name, values):
     with np.errstate(invalid="ignore"):  # a score may be infinite
         error = {f"{name} se": float(values.std(ddof=1) / len(values) ** 0.5)} if len(values) > 1 else {}
     return {name: float(values.mean())} | error
+
+
+def _until_an_error(rounds, failed):
+    """`rounds` up to a UserError of the data's source, which goes into `failed`: the State before it is sound."""
+    try:
+        yield from rounds
+    except UserError as error:
+        failed.append(error)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """gan_jax/checkpoint.py: what is saved comes back bit for bit, or is not believed."""
 
+import contextlib
 import gc
 import os
 import pickle
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from typing import Any
 
 import jax
@@ -260,6 +262,27 @@ def test_a_disk_that_fills_up_is_told(tmp_path, swept):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
     assert read(tmp_path)[0][0] == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_look(tmp_path, swept, caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write(tmp_path, [1])
+    saves = checkpoint.open(tmp_path)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        checkpoint.save(saves, 2, make(2), {})
+        while saves.is_saving_in_progress():
+            time.sleep(0.01)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    with pytest.raises(UserError, match=r"could not be written to .* \(File too large\): mend that and start again"):
+        checkpoint.seal(saves)
+    with contextlib.suppress(UserError):  # Orbax may tell of it again
+        checkpoint.close(saves)
+    assert read(tmp_path)[0][0] == 1 and not caplog.records
 
 
 KILLED = """
