@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from gan_jax.errors import UserError
 
-TIMES = 1000  # the preset's: no count of a run's file that decides how much is built is larger
+TIMES = 100  # the preset's: no count of a run's file that decides how much is built is larger
 LENGTHS = {"steps", "batch"}  # decide nothing of that
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
 

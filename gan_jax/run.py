@@ -265,7 +265,9 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     path, rows = folder / "metrics.jsonl", []
     try:
         lines = limits.text(path).splitlines() if path.exists() else []
-    except OSError as error:
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}): restore it from a copy.") from None
     for line in lines:
         try:

@@ -76,6 +76,8 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The array `x` or `images` of a .npz, or its only one of 3 or 4 axes; with `y` or `labels`, where there is one."""
     try:
         arrays = limits.npz(path)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"'{path}' is truncated, corrupt or holds Python objects: save plain arrays anew.") from error
     x = [name for name in ("x", "images") if name in arrays][:1]
