@@ -69,10 +69,10 @@ def configured(title: str, fields: dict[str, Any]) -> tuple[ModuleType, Any]:
         if number and not 0 <= value < math.inf:
             raise UserError(f"{title}: {field} is {value}: no number of a config is negative or infinite.")
         counts = type(default) is int and default > 0 and field not in LENGTHS
-        most = TIMES * default if counts else 2**53
+        most = TIMES * default if counts else 2**128  # past float32
         if number and value > most:
             raise UserError(
-                f"{title}: {field} is {value!r:.40}, more than the {most:,} that a run's file may ask for: build"
+                f"{title}: {field} is {value!r:.40}, more than the {most:.6g} that a run's file may ask for: build"
                 f" its game yourself if you trust it, and give it as load(run, game=…)."
             )
     return module, dataclasses.replace(config, **fields)

@@ -30,7 +30,7 @@ from gan_jax.population import Games
 FORMAT = 1  # of the run folder; rises when an older one could no longer be read as it is
 FREE = {"steps", "data"}  # fields that may change between two starts of one run
 CHUNK = 256  # samples made at once
-MEMBERS = 10_000  # of a population that a file describes, at most
+MEMBERS = 4_096  # of a population that a file describes, at most
 DTYPES = {"bool", "float16", "bfloat16", "float32", "float64"} | {
     f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)
 }
@@ -192,7 +192,7 @@ def _flaws(about):
                 pass
             case _:
                 yield "batch", "which must be {name: [shape, dtype]}"
-    number = lambda x: type(x) in (int, float) and abs(x) < 2**53
+    number = lambda x: type(x) in (int, float) and abs(x) < 2**128  # float32's
     match about.get("members"):
         case None:
             pass
