@@ -25,6 +25,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
+from gan_jax import limits
 from gan_jax.errors import UserError, keeping
 from gan_jax.game import Game, State, deal, gradient, net
 
@@ -338,6 +339,5 @@ def kept(folder: str | Path) -> dict[int, dict[str, np.ndarray]]:
     """{step: {"spectrum": eigenvalues, "singular/D/Dense_0/kernel": …}}, as a run's callback has kept them."""
     found = {}
     for path in sorted((Path(folder) / "analysis").glob("*.npz"), key=lambda path: int(path.stem)):
-        with np.load(path, allow_pickle=False) as arrays:
-            found[int(path.stem)] = dict(arrays)
+        found[int(path.stem)] = limits.npz(path)
     return found

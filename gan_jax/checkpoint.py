@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from gan_jax import limits
 from gan_jax.errors import UserError, keeping
 
 Tree = Any  # a pytree of arrays
@@ -100,6 +101,7 @@ def seal(saves: Saves) -> None:
         folder = Path(saves.directory) / str(step)
         if not (folder / SEAL).exists():
             unfinished = folder / f"{SEAL}.tmp"
+            unfinished.unlink(missing_ok=True)  # it might be a link to elsewhere
             with keeping(folder / SEAL):
                 unfinished.write_text(json.dumps(_checksums(folder), indent=1))
                 unfinished.replace(folder / SEAL)
@@ -161,15 +163,19 @@ def _read(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
     try:
         return _load(folder, abstract)
     except Exception as e:  # whatever a broken file makes Orbax say
-        if isinstance(e, UserError) or (folder / SEAL).exists():
+        if isinstance(e, UserError):
             raise
         raise _DamagedError(f"cannot be read: {_first_line(e)}") from e
 
 
 def _load(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
     wanted, here = _named(abstract), jnp.zeros(()).sharding
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+    most = 1 + sum(x.size * x.dtype.itemsize for x in wanted.values()) // 10**9  # or a chunk of any size is believed
+    handlers = {"state": ocp.StandardCheckpointHandler(restore_concurrent_gb=most), "meta": ocp.JsonCheckpointHandler()}
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers)) as orbax:
         saved = orbax.restore(folder, ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
+        if not isinstance(saved["meta"], dict) or not isinstance(saved["leaves"], dict):
+            raise _DamagedError("meta is not of this format")
         _compare(folder, saved["leaves"], {name: _kind(x) for name, x in wanted.items()})
         place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding or here)
         target = {name: place(x) for name, x in wanted.items() if x.size}
@@ -199,9 +205,10 @@ def _kind(x) -> str:
 
 
 def _steps(directory) -> list[int]:
-    """Committed steps; what Orbax is still writing has another name."""
+    """Committed steps; what Orbax is still writing has another name. Links to elsewhere are none."""
     directory = Path(directory)
-    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit()) if directory.is_dir() else []
+    step = lambda p: re.fullmatch("0|[1-9][0-9]{0,9}", p.name) and p.is_dir() and not p.is_symlink()
+    return sorted(int(p.name) for p in directory.iterdir() if step(p)) if directory.is_dir() else []
 
 
 def _checksums(folder: Path) -> dict[str, str]:
@@ -213,12 +220,15 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 def _damage(folder: Path) -> str | None:
-    """What is not as it was sealed; None when all is, or when nothing was."""
+    """What is not as it was sealed; None when all is, or when nothing was. Links and pipes are damage."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            return f"{path.relative_to(folder)} is no plain file"
     if not (folder / SEAL).exists():
         return None
     try:
-        sealed = json.loads((folder / SEAL).read_text())
-    except ValueError:
+        sealed = dict(json.loads(limits.text(folder / SEAL)))
+    except (OSError, ValueError, TypeError, RecursionError):
         return f"{SEAL} cannot be read"
     now = _checksums(folder)
     wrong = [name for name in sealed | now if sealed.get(name) != now.get(name)]

@@ -455,6 +455,8 @@ def replay(
 def _add_row(path, row):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():  # what a run from elsewhere has there may lead anywhere
+            raise UserError(f"{path} is a link; choose another --out.")
         with path.open("a") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except OSError as error:

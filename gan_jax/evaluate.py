@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import os
 import re
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -21,7 +20,7 @@ from jaxtyping import Float32, Float64, Int, UInt8
 from tqdm import tqdm
 
 from gan_jax import data as sources
-from gan_jax import metrics
+from gan_jax import limits, metrics
 from gan_jax.errors import UserError
 from gan_jax.metrics import Extractor, Moments, Score, extractors
 from gan_jax.metrics.score import DRAWS
@@ -138,7 +137,9 @@ class Reference:
 def reference(data: sources.Data, name: str, extractor: Extractor, limit: int = 0, progress: bool = False) -> Reference:
     """Images [n, h, w, c], shuffled, and at most `limit` of them (0: all); `name` is theirs in the protocol."""
     digest, images = sources.content_hash(data), to_bytes(np.asarray(data["x"]))
-    features, probabilities = _cached(digest, extractor, partial(metrics.extract, extractor, images, progress=progress))
+    features, probabilities = _cached(
+        digest, len(images), extractor, partial(metrics.extract, extractor, images, progress=progress)
+    )
     labels = np.asarray(data["y"]) if "y" in data else None
     order = np.random.default_rng(0).permutation(len(images))[: limit or None]
     protocol = extractor.protocol(images.shape[-1]), {"reference": f"{name} {digest[:8]}", "images": _shape(images)}
@@ -255,15 +256,20 @@ def _shape(images):
     return " x ".join(map(str, images.shape[1:]))
 
 
-def _cached(digest, extractor, make):
-    """Features and probabilities from their file, which is made anew where it cannot be read."""
+def _cached(digest, n, extractor, make):
+    """Features and probabilities of n images, from their file, which is made anew where it cannot be read."""
     folder = Path(os.environ.get("GAN_JAX_CACHE") or "~/.cache/gan_jax").expanduser()
     key = hashlib.sha256(f"1 {digest} {extractor.name} {extractor.resize}".encode()).hexdigest()[:16]
     path = folder / f"features-{key}.npz"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-            return found["features"], found["probabilities"] if found["probabilities"].size else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        found = limits.npz(path)
+        features, probabilities = found["features"], found["probabilities"]
+        probabilities = probabilities if probabilities.size else None
+        for part in (features, *([] if probabilities is None else [probabilities])):
+            if part.ndim != 2 or len(part) != n or part.dtype != np.float32:
+                raise ValueError(f"{part.dtype} {part.shape} are no features of {n} images")
+        return features, probabilities
+    except (ValueError, KeyError):
         features, probabilities = make()
     draft = folder / f"{path.stem}.{os.getpid()}.tmp.npz"
     try:

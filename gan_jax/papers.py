@@ -10,14 +10,17 @@ It may hold scores of its own: `score(config)`, which takes samples [n, …] to 
 import dataclasses
 import difflib
 import json
+import math
 import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from gan_jax.errors import UserError
 
+TIMES = 100  # the preset's: no count of a run's file that decides how much is built is larger
+LENGTHS = {"steps", "batch"}  # decide nothing of that
 FOLDER = Path(__file__).resolve().parents[1] / "experiments"
 
 
@@ -51,13 +54,37 @@ def preset(title: str) -> tuple[ModuleType, Any]:
 
 
 def configured(title: str, fields: dict[str, Any]) -> tuple[ModuleType, Any]:
-    """The paper's module and the preset with `fields` in place of its own; UserError for a field it has not."""
+    """The paper's module and the preset with `fields` in place of its own, as a run's file has them.
+
+    UserError for a field that it has not, and for a value that is none of that field's.
+    """
     module, config = preset(title)
-    known = {field.name for field in dataclasses.fields(config)}
-    for field in fields:
+    known = {field.name: field.type for field in dataclasses.fields(config)}
+    for field, value in fields.items():
         if field not in known:
             raise UserError(f"{title} has no field {field!r}{nearest(field, known)}.")
+        if not _fits(value, known[field]):
+            raise UserError(f"{title}: {field} is {value!r:.40}, which is no value of it.")
+        default, number = getattr(config, field), type(value) in (int, float)
+        if number and not 0 <= value < math.inf:
+            raise UserError(f"{title}: {field} is {value}: no number of a config is negative or infinite.")
+        counts = type(default) is int and default > 0 and field not in LENGTHS
+        most = TIMES * default if counts else 2**128  # past float32
+        if number and value > most:
+            raise UserError(
+                f"{title}: {field} is {value!r:.40}, more than the {most:.6g} that a run's file may ask for: build"
+                f" its game yourself if you trust it, and give it as load(run, game=…)."
+            )
     return module, dataclasses.replace(config, **fields)
+
+
+def _fits(value, kind):
+    """Whether what JSON holds is of a field's type."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_args(kind):
+        return any(_fits(value, one) for one in get_args(kind))
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 def nearest(word: str, known) -> str:

@@ -9,6 +9,7 @@ checkpoints/     the whole State
 
 import fcntl
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import checkpoint, papers, parallel, population
+from gan_jax import checkpoint, limits, papers, parallel, population
 from gan_jax.errors import UserError, keeping
 from gan_jax.game import Game, Nets, State, net
 from gan_jax.population import Games
@@ -32,6 +33,10 @@ from gan_jax.population import Games
 FORMAT = 1  # of the run folder; rises when an older one could no longer be read as it is
 FREE = {"steps", "data"}  # fields that may change between two starts of one run
 CHUNK = 256  # samples made at once
+MEMBERS = 4_096  # of a population that a file describes, at most
+DTYPES = {"bool", "float16", "bfloat16", "float32", "float64"} | {
+    f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)
+}
 
 Schedule = Callable[[int], Games]  # round -> one of a few made beforehand
 Spec = Mapping[str, Any]  # {name: [shape of a batch, dtype]}
@@ -54,6 +59,8 @@ class Run:
         fold_in(key, i). UserError for an option that the game's samples do not have.
         """
         make = sampler(self.game, **options)
+        chunk = jax.eval_shape(make, self.state, key)
+        limits.check(n * chunk.size * chunk.dtype.itemsize // CHUNK, f"{n:,} samples")
         chunks = [np.asarray(make(self.state, jax.random.fold_in(key, i))) for i in range(-(-n // CHUNK))]
         axis = np.ndim(self.state.step)
         return np.take(np.concatenate(chunks, axis), np.arange(n), axis)
@@ -92,7 +99,12 @@ def load(folder: str | Path, game: Game | Schedule | None = None, step: int | No
     """
     folder = Path(folder)
     about, schedule = played(folder, game)
-    like = lambda t: abstract_state(left_by(schedule, t), about["batch"])
+
+    def like(t):
+        state = abstract_state(left_by(schedule, t), about["batch"])
+        limits.check(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)), f"The State of {folder}")
+        return state
+
     found = checkpoint.restore(folder / "checkpoints", like, step)
     if found is None:
         raise UserError(f"{folder} has no checkpoint yet: train it first.")
@@ -102,15 +114,25 @@ def load(folder: str | Path, game: Game | Schedule | None = None, step: int | No
 def played(folder: Path, game: Games | Schedule | None = None) -> tuple[dict[str, Any], Schedule]:
     """What config.json says of a run, and what it plays: its paper's game, unless it is given."""
     about = describe(folder)
-    if game is None:
-        if not about["paper"]:
-            raise UserError(
-                f"{folder} is a run of your own game: give it, as in gan_jax.load({str(folder)!r}, game=…)."
-            )
-        module, config = papers.configured(about["paper"], about["config"])
-        members = about.get("members")
-        game = population.members(module.game, config, **members) if members else module.game(config)
-    return about, as_schedule(game)
+    return about, as_schedule(_of_paper(folder, about) if game is None else game)
+
+
+def _of_paper(folder: Path, about: Mapping[str, Any]) -> Games | Schedule:
+    """The game that a run's file describes. UserError for one that cannot be built, whatever is wrong with it."""
+    if not about["paper"]:
+        raise UserError(f"{folder} is a run of your own game: give it, as in gan_jax.load({str(folder)!r}, game=…).")
+    module, config = papers.configured(about["paper"], about["config"])
+    members = about.get("members", {"seeds": [], "numbers": {}})
+    for field in members["numbers"]:
+        if not isinstance(getattr(config, field, None), float):
+            raise UserError(f"{folder / 'config.json'}: {about['paper']} has no number {field!r} for its members.")
+    try:
+        game = population.members(module.game, config, **members) if members["seeds"] else module.game(config)
+        abstract_state(left_by(as_schedule(game), 0), about["batch"])
+    except Exception as error:  # a width that a network cannot have, a batch that is not what it reads …
+        why = (str(error) or repr(error)).splitlines()[0]
+        raise UserError(f"{folder / 'config.json'} describes a game that cannot be built ({why}).") from error
+    return game
 
 
 def as_schedule(game: Games | Schedule) -> Schedule:
@@ -135,6 +157,7 @@ def batch_spec(data: Mapping[str, Any], batch: int) -> Spec:
 
 def zeros(game: Games, spec: Spec):
     """A round's batch [slices, B, …] of zeros."""
+    limits.check(game.slices * _bytes(spec), "A round's batch")
     return {name: jnp.zeros((game.slices, *shape), dtype) for name, (shape, dtype) in spec.items()}
 
 
@@ -143,16 +166,24 @@ def abstract_state(game: Games, spec: Spec) -> State:
     return jax.eval_shape(lambda: population.born(game, 0, zeros(game, spec)))
 
 
+def _bytes(spec):
+    return sum(math.prod(shape) * jnp.dtype(dtype).itemsize for shape, dtype in spec.values())
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """What config.json says. UserError if there is none or it cannot be read."""
     try:
-        about = json.loads((folder / "config.json").read_text())
+        about = json.loads(limits.text(folder / "config.json"))
+    except UserError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run: it has no config.json. Give the folder that --run named.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / 'config.json'} cannot be read ({error}): restore it from a copy.") from None
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise UserError(f"{folder / 'config.json'} is not of format {FORMAT}: {_who_reads(about)}.")
+    for entry, why in _flaws(about):
+        raise UserError(f"{folder / 'config.json'}: {entry} is {about.get(entry)!r:.60}, {why}.")
     return about
 
 
@@ -163,6 +194,33 @@ def _who_reads(about):
     versions = about.get("versions")
     wrote = versions.get("gan_jax") if isinstance(versions, dict) else None
     return f"it is of {about['format']!r}, so use {f'gan_jax {wrote}' if wrote else 'the version'}, which wrote it"
+
+
+def _flaws(about):
+    """(entry, what is wrong with it) of what a config.json says."""
+    for entry, kind in {"paper": str, "data": str, "config": dict, "batch": dict}.items():
+        if not isinstance(about.get(entry), kind):
+            yield entry, f"not a {kind.__name__}"
+            return
+    count = lambda n, most: type(n) is int and 0 <= n < most
+    for leaf in about["batch"].values():
+        match leaf:
+            case [[*shape], str(dtype)] if dtype in DTYPES and len(shape) <= 8 and all(count(n, 2**63) for n in shape):
+                pass
+            case _:
+                yield "batch", "which must be {name: [shape, dtype]}"
+    number = lambda x: type(x) in (int, float) and abs(x) < 2**128  # float32's
+    match about.get("members"):
+        case None:
+            pass
+        case {"seeds": [_, *_] as seeds, "numbers": dict(numbers)} if (
+            len(seeds) <= MEMBERS
+            and all(count(seed, 2**32) for seed in seeds)
+            and all(isinstance(x, list) and len(x) == len(seeds) and all(map(number, x)) for x in numbers.values())
+        ):
+            pass
+        case _:
+            yield "members", f"which must be 1 to {MEMBERS:,} seeds, and numbers {{field: one for each}}"
 
 
 @contextmanager
@@ -246,14 +304,29 @@ def _version(name):
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; a last line that a kill cut short is left out."""
+    """The rows of metrics.jsonl; a last line that a kill cut short is left out. UserError for what is no row."""
     path, rows = folder / "metrics.jsonl", []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    try:
+        lines = limits.text(path).splitlines() if path.exists() else []
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}): restore it from a copy.") from None
+    for line in lines:
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not _is_row(row):
+            raise UserError(f"{path}: line {len(rows) + 1} is {line:.60}, no row of numbers with a step: take it away.")
+        rows.append(row)
     return rows
+
+
+def _is_row(row):
+    """{"step": a round, name: number, …}."""
+    number = lambda x: isinstance(x, float) or (isinstance(x, int) and abs(x) < 2**53)
+    return isinstance(row, dict) and type(row.get("step")) is int and all(map(number, row.values()))
 
 
 def cut_rows(folder: Path, step: int) -> None:
@@ -266,5 +339,6 @@ def cut_rows(folder: Path, step: int) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write whole or not at all."""
     draft = path.with_name(path.name + ".tmp")
+    draft.unlink(missing_ok=True)  # it might be a link to elsewhere
     draft.write_text(text)
     draft.replace(path)

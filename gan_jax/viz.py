@@ -113,7 +113,7 @@ def gif(pictures: Sequence[str | Path], path: str | Path, ms: int = 100) -> None
     if not pictures:
         raise UserError(f"There are no pictures to make {path} of.")
     chosen = np.linspace(0, len(pictures) - 1, min(len(pictures), FRAMES)).round().astype(int)
-    frames = [Image.open(io.BytesIO(Path(pictures[i]).read_bytes())) for i in chosen]
+    frames = [Image.open(io.BytesIO(Path(pictures[i]).read_bytes()), formats=["PNG"]) for i in chosen]
     frames = [frame.resize(frames[-1].size, Image.Resampling.NEAREST) for frame in frames]
     file, pause = io.BytesIO(), [ms] * (len(frames) - 1) + [10 * ms]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=pause, loop=0)

@@ -1,7 +1,6 @@
 """gan_jax/checkpoint.py: what is saved comes back bit for bit, or is not believed."""
 
 import contextlib
-import gc
 import os
 import pickle
 import resource
@@ -22,13 +21,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from gan_jax import checkpoint
 from gan_jax.errors import UserError
-
-
-@pytest.fixture
-def swept():
-    """Orbax leaves unfinished coroutines behind a read or write that fails: collected here, not in the next test."""
-    yield
-    gc.collect()
 
 
 class State(struct.PyTreeNode):

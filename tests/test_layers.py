@@ -10,12 +10,13 @@ import pytest
 import gan_jax
 
 PACKAGE = Path(gan_jax.__file__).parent
-ALONE = {"errors"}
+ALONE = {"errors", "limits"}
 MAY_IMPORT = {
     **{
         name: set()
         for name in [
             "errors",
+            "limits",
             "losses",
             "mixtures",
             "penalties",

@@ -62,7 +62,7 @@ def test_a_run_is_what_it_was(name):
     np.testing.assert_allclose(samples.reshape(-1)[-len(end) :], end, rtol=1e-5, atol=1e-5 * np.abs(end).max())
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", ["dcgan-digits", pytest.param("pacgan-ring", marks=pytest.mark.slow)])
 def test_a_run_goes_on(name, tmp_path):
     folder = shutil.copytree(RUNS / name, tmp_path / name)
     about, past = describe(folder), read_rows(folder)

@@ -107,7 +107,8 @@ def test_what_is_not_a_run(tmp_path):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=f"config.json.* {words}"):
             gan_jax.load(tmp_path)
-    about = {"format": 1, "paper": "dcgan:digits", "config": {"wdith_G": 3}, "batch": {"x": [[2, 8, 8, 1], "float32"]}}
+    about = {"format": 1, "paper": "dcgan:digits", "config": {"wdith_G": 3}, "data": ""}
+    about |= {"batch": {"x": [[2, 8, 8, 1], "float32"]}}
     for change, words in [
         ({}, "dcgan:digits has no field 'wdith_G' \\(did you mean 'width_G'\\?\\)"),
         ({"paper": "../x:y"}, "There is no paper '../x'"),

@@ -1,20 +1,23 @@
 """Folders and tars of pictures, and the fitting of any picture to a size and a number of channels."""
 
+import bz2
+import gzip
 import hashlib
 import io
 import lzma
 import os
 import tarfile
 import warnings
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from gan_jax import limits
 from gan_jax.data.disk import OnDisk
 from gan_jax.errors import UserError
 
@@ -22,7 +25,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SPLITS = {"train", "val", "valid", "validation", "test"}
 GREYS = ("1", "L", "LA")  # PIL's modes
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-MEMBER_LIMIT = 2**28  # bytes: no picture is larger, and a tar of zeros unpacks to anything
+FORMATS = ("PNG", "JPEG", "WEBP")  # by its first bytes, a .png may be PostScript, which PIL would have run
+UNPACK = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}  # by a tar's first bytes
+HEADERS = 2**16  # bytes of what a tar says of one member
 
 
 def read_images(
@@ -46,7 +51,7 @@ def read_images(
 
 
 def _in_folder(folder):
-    """{name: path} of the pictures below a folder."""
+    """{name: path} of the pictures below a folder; links to files are followed, pipes and devices left out."""
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: path for name, path in found.items() if _is_picture(name)}
 
@@ -65,23 +70,50 @@ def _in_tar(path, resident):
     """{name: bytes} of the pictures in a tar, which is read as data: no links, nothing is written to disk."""
     files, held = {}, 0
     try:
-        with tarfile.open(path) as archive:
+        limits.size(path)
+        with path.open("rb") as file:
+            unpack = UNPACK.get(file.read(2), open)
+        with unpack(path, "rb") as packed:
+            headers: Any = _Headers(packed)
+            archive: Any = tarfile.TarFile(fileobj=headers)
             for member in archive:
+                if member.size < 0 or archive.offset < member.offset_data:
+                    raise tarfile.ReadError("a member that leads back")
+                held += member.size if member.isfile() else 0  # a sparse one may be larger than what it lies in
+                limits.check(max(held, archive.offset), f"'{path}'")
+                archive.members, archive.pax_headers, headers.left = [], {}, HEADERS  # or it would hoard them
                 name = "/".join(part for part in member.name.split("/") if part not in ("", "."))
-                file = archive.extractfile(member) if member.isfile() and _is_picture(name) else None
-                if file is None:
+                if not member.isfile() or member.issparse() or not _is_picture(name):
                     continue
-                if member.size > MEMBER_LIMIT:
-                    raise UserError(f"'{name}' in '{path}' unpacks to {member.size:,} bytes: no picture is that large.")
-                files[name], held = io.BytesIO(file.read()), held + member.size
+                limits.check(member.size, f"'{name}' in '{path}'", limits.small())
                 if held > resident:
                     raise UserError(_unpack(path, resident))
-            archive.fileobj.seek(archive.offset)  # tarfile takes a broken header for the end, and says nothing
-            if not archive.fileobj.read(-1).startswith(tarfile.NUL * tarfile.BLOCKSIZE):
+                packed.seek(member.offset_data)
+                files[name] = io.BytesIO(packed.read(member.size))
+            packed.seek(archive.offset)  # tarfile takes a broken header for the end, and says nothing
+            if packed.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                 raise tarfile.ReadError("no end mark")
-    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            while packed.read(2**20):  # to its checksum
+                if packed.tell() - archive.offset > limits.small():
+                    raise tarfile.ReadError("more behind the end than fills a block")
+    except UserError:
+        raise
+    except Exception as error:  # tarfile and what unpacks raise what they like
         raise UserError(f"'{path}' is a truncated or corrupt tar: fetch it again.") from error
     return files
+
+
+class _Headers:
+    """A tar as tarfile reads its headers, which take a member's word for how long they are."""
+
+    def __init__(self, file):
+        self.seek, self.tell, self._read, self.left = file.seek, file.tell, file.read, HEADERS
+
+    def read(self, size):
+        self.left -= size
+        if self.left < 0:
+            raise tarfile.ReadError("headers without end")
+        return self._read(size)
 
 
 def _is_picture(name):
@@ -158,7 +190,10 @@ def stack(
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         shape = decode(0, *opened([0])).shape
         x = OnDisk(read, (len(names), *shape), "")
-        return np.asarray(x) if x.nbytes <= resident else replace(x, identity=identity())
+        if x.nbytes > resident:
+            return replace(x, identity=identity())
+        limits.check(x.nbytes, f"'{where}'")
+        return np.asarray(x)
 
 
 def _differ(name, shape, other_name, other_shape, where):
@@ -175,11 +210,18 @@ def _decode(file, name):
     """The picture as a viewer shows it: upright, 8 bits."""
     from PIL import Image, ImageOps
 
+    Image.MAX_IMAGE_PIXELS = limits.small() // 3  # PIL has it for a default too, and this one can be raised
     try:
-        with Image.open(file) as image:
+        size = limits.size(file) if isinstance(file, Path) else len(file.getbuffer())
+        limits.check(size, name, limits.small())
+        with Image.open(file, formats=FORMATS) as image:
             ImageOps.exif_transpose(image, in_place=True)
+    except UserError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{name} is too large to be a picture: {error}") from error
+        raise UserError(
+            f"{name} is too large to be a picture: {error} Set {limits.VARIABLE} higher if you trust it."
+        ) from error
     except FileNotFoundError as error:
         raise UserError(f"{name} has disappeared: put it back and start again.") from error
     except Exception as error:  # OSError, SyntaxError, ValueError, struct.error …: a decoder raises what it likes
@@ -207,6 +249,7 @@ def _square(image, size):
     from PIL import Image
 
     w, h = (int(size * side / min(image.size)) for side in image.size)
+    limits.check(3 * w * h, f"A picture of {image.width}x{image.height} brought to {w}x{h}", limits.small())
     left, top = round((w - size) / 2), round((h - size) / 2)
     return image.resize((w, h), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
 
@@ -220,6 +263,7 @@ def refit(x: UInt8[np.ndarray, "n h w c"], size: int | None, channels: int | Non
         return x
     if c not in (1, 3):
         raise UserError(f"x has {c} channels, and only images of 1 or 3 are resized or recoloured: do it beforehand.")
+    limits.check(len(x) * 3 * (size or 0) ** 2, f"{len(x):,} images of {size}x{size}")
     with ThreadPoolExecutor() as pool:
         flat = x[..., 0] if c == 1 else x
         return np.stack(list(pool.map(lambda image: fit(Image.fromarray(image), size, channels), flat)))

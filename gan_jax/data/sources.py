@@ -4,13 +4,12 @@ import difflib
 import hashlib
 import os
 import re
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gan_jax import limits
 from gan_jax.data.disk import OnDisk, mirrored
 from gan_jax.data.images import read_images, refit
 from gan_jax.data.plan import Data
@@ -42,6 +41,7 @@ def load(
         raise UserError(f"--size {size} is no size: give the pixels of an image's side, 1 or more.")
     if channels not in (None, 1, 3):
         raise UserError(f"--channels {channels} is neither 1 (grey) nor 3 (colour).")
+    limits.check(3 * (size or 0) ** 2, f"An image of --size {size}", limits.small())
     if isinstance(source, str | os.PathLike):
         where, data = f"'{source}'", _read(os.fspath(source), size, channels, split, resident)
     else:
@@ -88,9 +88,10 @@ BUILT_IN = {"digits": digits}
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The array `x` or `images` of a .npz, or its only one of 3 or 4 axes; with `y` or `labels`, where there is one."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-            arrays = dict(found)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        arrays = limits.npz(path)
+    except UserError:
+        raise
+    except ValueError as error:
         raise UserError(f"'{path}' is truncated, corrupt or holds Python objects: save plain arrays anew.") from error
     x = [name for name in ("x", "images") if name in arrays][:1]
     x = x or [name for name, array in arrays.items() if array.ndim in (3, 4)]

@@ -1,9 +1,13 @@
 """TensorFlow Datasets as a source, read without TensorFlow."""
 
 import io
+import json
+import re
+from pathlib import Path
 
 import numpy as np
 
+from gan_jax import limits
 from gan_jax.data.disk import CHUNK, OnDisk
 from gan_jax.data.images import stack
 from gan_jax.errors import UserError
@@ -56,6 +60,11 @@ def _examples(records, rows, source):
 def _builder(source):
     """TFDS's builder of a set that lies prepared in DATA_DIR, or in TFDS's own folder."""
     name, _, data_dir = source.removeprefix("tfds:").partition("@")
+    if not re.fullmatch(r"\w+(/\w[\w.-]*)?(:[\d*][\d.*]*)?", name):  # namespaces are fetched, arguments are code's
+        raise UserError(f"'{source}' has no name of a set: give tfds:NAME, NAME/CONFIG or NAME:VERSION.")
+    for depth in ("*", "*/*") if data_dir else ():
+        for path in Path(data_dir).expanduser().glob(f"{re.split('[/:]', name)[0]}/{depth}/features.json"):
+            _check_features(path)
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -70,3 +79,26 @@ def _builder(source):
             f" file_format='array_record', or say where it is with tfds:{name}@DATA_DIR."
         )
     return builder
+
+
+def _check_features(path):
+    """UserError for features that are not TFDS's own: it would import any module that their file names."""
+    try:
+        named = set(_classes(json.loads(limits.text(path))))
+    except UserError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' is truncated or corrupt ({error}): prepare the set again.") from error
+    if foreign := [name for name in named if not str(name).startswith("tensorflow_datasets.core.features.")]:
+        raise UserError(f"'{path}' names {foreign[0]!r}, no feature of TFDS: only its own are loaded.")
+
+
+def _classes(node):
+    """The names of classes anywhere in features.json, in the JSON that it holds as text too."""
+    if isinstance(node, dict):
+        yield from (node[key] for key in ("pythonClassName", "python_class_name", "type") if key in node)
+        yield from _classes(list(node.values()))
+        yield from _classes(json.loads(node["json"])) if isinstance(node.get("json"), str) else ()
+    elif isinstance(node, list):
+        for child in node:
+            yield from _classes(child)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from gan_jax import limits
 from gan_jax.errors import UserError
 
 SIZE = 299  # pixels
@@ -109,6 +110,7 @@ def load(file: str | Path) -> dict[str, Any]:
     path = Path(file).expanduser()
     if not path.is_file():
         raise UserError(f"'{path}' is not there: give the weights of FID's Inception, {FILE}.")
+    limits.check(limits.size(path), f"'{path}'", limits.small())
     found = hashlib.sha256(path.read_bytes()).hexdigest()[: len(SHA256)]
     if found != SHA256:
         raise UserError(
@@ -118,8 +120,11 @@ def load(file: str | Path) -> dict[str, Any]:
         import torch
     except ImportError as error:
         raise UserError(f"'{path}' is read with PyTorch, which is missing: pip install torch.") from error
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return convert({name: tensor.numpy() for name, tensor in state.items()})
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return convert({name: tensor.numpy() for name, tensor in state.items()})
+    except Exception as error:  # so short a checksum can be met by another file
+        raise UserError(f"'{path}' holds other things than the weights of {FILE}: fetch it anew.") from error
 
 
 def convert(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
