@@ -71,8 +71,8 @@ def train(
     errors. A member whose numbers are no longer finite rests at its last good State, is left out of the means, and
     the others go on.
 
-    SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt: after the rounds under way, at
-    most two dispatches, and the time of one save (two, if one is under way). So does a UserError of the data's source.
+    SIGTERM and Ctrl-C save first, then raise SystemExit(143) and KeyboardInterrupt. That takes the rounds under way,
+    at most two dispatches, and a save, or two if one is under way. A UserError of the data's source saves first too.
     UserError for too little data, another run or another process in the folder, a file of the run that cannot be
     written, and a loss or gradient that is no longer finite: the run stops, and the last good checkpoint stays.
     """
@@ -351,8 +351,11 @@ def _opened(folder, about, like, **options):
     """A run's folder, this process's alone meanwhile: where to save, and what the newest sound checkpoint holds."""
     with open_folder(folder, *about):
         found = checkpoint.restore(folder / "checkpoints", like, say=tqdm.write)
-        cut_rows(folder, found[0] if found else 0)
-        yield checkpoint.open(folder / "checkpoints", **options), found
+        t = found[0] if found else 0
+        cut_rows(folder, t)
+        saves = checkpoint.open(folder / "checkpoints", **options)
+        checkpoint.go_back(saves, t)
+        yield saves, found
 
 
 @contextmanager
