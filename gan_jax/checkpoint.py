@@ -67,17 +67,17 @@ def _score(metrics: dict, best: str) -> float:
 def save(saves: Saves, step: int, state: Tree, meta: dict) -> None:
     """Start to write `state` and the JSON `meta`; on return the values are copied and may be donated.
 
-    What is there at a later step is dropped: the run went back, and that is no longer its future. So is a
-    damaged checkpoint at this very step; a sound one stays as it is. UserError if there is no room for this one, or if
-    the one before could not be written.
+    What is there at a later step is dropped, and so is a damaged checkpoint at this very step; a sound one stays as it
+    is. UserError if there is no room for this one, or if the one before could not be written.
     """
     _finish(saves)
     seal(saves)
     leaves = _named(state)
-    for there in sorted((s for s in saves.all_steps() if s >= step), reverse=True):
-        if there == step and not _damage(Path(saves.directory) / str(step)):
+    go_back(saves, step)
+    if step in saves.all_steps():
+        if not _damage(Path(saves.directory) / str(step)):
             return
-        saves.delete(there)
+        saves.delete(step)
     _check_room(saves, leaves)
     items = ocp.args.Composite(
         state=ocp.args.StandardSave({name: x for name, x in leaves.items() if x.size}),  # Orbax refuses empty ones
@@ -85,6 +85,12 @@ def save(saves: Saves, step: int, state: Tree, meta: dict) -> None:
     )
     with _told(saves):
         saves.save(step, args=items, metrics=meta.get("metrics", {}), force=True)
+
+
+def go_back(saves: Saves, step: int) -> None:
+    """Drop what lies after `step`, from which the run goes on: it is no longer its future, and would be kept for it."""
+    for there in sorted((s for s in saves.all_steps() if s > step), reverse=True):
+        saves.delete(there)
 
 
 def seal(saves: Saves) -> None:

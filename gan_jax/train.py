@@ -120,6 +120,7 @@ def train(
             found = checkpoint.restore(folder / "checkpoints", like, say=say)
             saves = checkpoint.open(folder / "checkpoints", keep_every=keep_every, best=best)
             parallel.first_alone(lambda: cut_rows(folder, found[0] if found else 0))
+            checkpoint.go_back(saves, found[0] if found else 0)
         t, state, meta = found or (0, state, {})
         read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
         large = sum(x.nbytes for x in data.values()) > resident or any(isinstance(x, OnDisk) for x in data.values())

@@ -173,6 +173,14 @@ def test_a_checkpoint_that_would_not_fit_is_not_begun(tmp_path, monkeypatch, str
     goes_on(tmp_path, straight)
 
 
+def test_damaged_checkpoints_are_not_kept_in_place_of_sound_ones(tmp_path, straight):
+    train(GAME, POINTS, steps=10, run=tmp_path)
+    for steps in (12, 13, 14):  # each goes on from 10
+        train(GAME, POINTS, steps=steps, run=tmp_path)
+        (tmp_path / "checkpoints" / str(steps) / "meta" / "metadata").write_text("{}")
+    goes_on(tmp_path, straight)
+
+
 @pytest.mark.parametrize("dispatch, saved", [(1, 7), (4, 5)])
 def test_a_data_file_that_disappears(tmp_path, monkeypatch, straight, dispatch, saved):
     module = sys.modules["gan_jax.train"]

@@ -78,7 +78,7 @@ Fault = Callable[[subprocess.Popen, Training, np.random.Generator, int], dict]  
 def until(child: subprocess.Popen, true: Callable[[], object]) -> None:
     while not true():
         if child.poll() is not None:
-            raise RuntimeError(f"{child.args} exited with {child.returncode}")
+            raise RuntimeError(f"{child.args} exited with {child.returncode} before it came there")
         time.sleep(1e-3)
 
 
@@ -264,8 +264,8 @@ def main(times: int = 20, seed: int = 0, faults: tuple[str, ...] = tuple(FAULTS)
             found[name] = inject([name] * times, rows, run, straight, seed)
             shutil.rmtree(run.folder)
             print(name, totals(found[name]["repetitions"]), flush=True)
-    total = {name: totals(result["repetitions"]) for name, result in found.items()}
-    record(RESULT, command=COMMAND, recipe="dcgan:digits", flags=FLAGS, seed=seed, totals=total, results=found)
+            total = {name: totals(result["repetitions"]) for name, result in found.items()}
+            record(RESULT, command=COMMAND, recipe="dcgan:digits", flags=FLAGS, seed=seed, totals=total, results=found)
 
 
 if __name__ == "__main__":
