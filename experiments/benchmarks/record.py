@@ -53,12 +53,13 @@ def mean_se(values: Sequence[float]) -> dict:
 
 
 def commit() -> str:
-    """The checked-out commit, with -dirty when tracked files differ from it, results of other measurements aside."""
+    """The checked-out commit, with -dirty when tracked files differ from it, results and their pictures aside."""
     git = lambda *args: subprocess.run(
         ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     ).stdout.strip()
     try:
-        changed = git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)experiments/results/*.json")
+        but = [f":(top,exclude)experiments/results/*.{kind}" for kind in ("json", "png", "gif")]
+        changed = git("status", "--porcelain", "-uno", "--", ":/", *but)
         return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
