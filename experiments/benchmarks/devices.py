@@ -147,11 +147,11 @@ def noting(game: Game) -> Game:
         heard.memory = own
         turns = game.play(heard, batch, key, step)
         D = turns["D"]
-        memory = {"own": D.memory.get("game", own), "fed": {name: notes[name] for name in ("G", "D")}}
+        memory = {"own": D.memory.get("game", own), "fed": {name: notes[name].astype(FLOAT()) for name in ("G", "D")}}
         return turns | {"D": D.replace(memory=D.memory | {"game": memory})}
 
     latent = SHAPE if "F" in game.players else (LATENT,)
-    fed = {"G": jnp.zeros((BATCH, *latent), FLOAT()), "D": jnp.zeros((BATCH, *SHAPE), jnp.float32)}
+    fed = {"G": jnp.zeros((BATCH, *latent), FLOAT()), "D": jnp.zeros((BATCH, *SHAPE), FLOAT())}
     return dataclasses.replace(game, play=play, memory={"own": game.memory, "fed": fed})
 
 
