@@ -4,30 +4,30 @@
 
 The folder is made first: noise on smooth colours, some 9 kB a picture of 64 x 64. One is read as it is; another, of
 96 x 96, is cut to 64 x 64 by the same bilinear filter with antialiasing. PyTorch's side is what torchvision's
-ImageFolder, Resize, CenterCrop and PILToTensor do, both hand over bytes in a random order, and both read two batches a
-worker ahead. An epoch of each is read in turn, forwards and backwards, from a start with nothing read, after one that
-is not counted; what ours has read ahead at an epoch's end counts against it. Each ratio is of medians. CPU time is that
-of all threads and workers: what other programs take away from a measurement counts in its seconds alone.
+ImageFolder, Resize, CenterCrop and PILToTensor do; both hand over bytes in a random order, epoch after epoch, and both
+read two batches a worker ahead. They are timed in turn, in pairs whose order alternates, each after a rest in which it
+fills what it reads ahead. A ratio is the median of those of the pairs, with its quartiles, for other programs' load
+changes from minute to minute. CPU time is that of all threads and workers.
 """
 
 import contextlib
-import itertools
 import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from experiments.benchmarks.record import record
 from gan_jax.data import batches, load
 
+REST = 0.5  # seconds
 SIDES = {"64x64": 64, "96x96 to 64x64": 96}
 
 
@@ -60,23 +60,16 @@ class Pictures(Dataset):
         return torch.as_tensor(np.array(image)).permute(2, 0, 1)
 
 
-def theirs(folder: Path, batch: int, workers: int) -> Callable[[], Iterator]:
-    """An epoch of PyTorch's."""
-    loader = DataLoader(
-        Pictures(folder, 64), batch, shuffle=True, num_workers=workers, persistent_workers=True, drop_last=True
-    )
-    return lambda: iter(loader)
+def theirs(folder: Path, batch: int, workers: int) -> Iterator:
+    """PyTorch's batches, without end."""
+    data = Pictures(folder, 64)
+    order = RandomSampler(data, num_samples=10**4 * len(data))
+    return iter(DataLoader(data, batch, sampler=order, num_workers=workers))
 
 
-def ours(folder: Path, batch: int, workers: int) -> Callable[[], Iterator]:
-    """An epoch of ours, the pictures on disk."""
-    data = load(folder, size=64, resident=0)
-
-    def epoch():
-        with contextlib.closing(batches(data, 0, 0, batch, threads=workers, ahead=2 * workers)) as prepared:
-            yield from itertools.islice(prepared, len(data["x"]) // batch)
-
-    return epoch
+def ours(folder: Path, batch: int, workers: int) -> Generator:
+    """Our batches, the pictures on disk."""
+    return batches(load(folder, size=64, resident=0), 0, 0, batch, threads=workers, ahead=2 * workers)
 
 
 def cpu_seconds() -> float:
@@ -88,39 +81,56 @@ def cpu_seconds() -> float:
     return seconds
 
 
+def timed(reader: Iterator, count: int) -> tuple[float, float]:
+    """Seconds, and CPU seconds, of `count` batches."""
+    time.sleep(REST)
+    began, spent = time.perf_counter(), cpu_seconds()
+    for _ in range(count):
+        next(reader)
+    return time.perf_counter() - began, cpu_seconds() - spent
+
+
 def main(
-    out: str = "experiments/results/loading.json", n: int = 8000, batch: int = 64, workers: int = 2, repeats: int = 7
+    out: str = "experiments/results/loading.json",
+    n: int = 8000,
+    batch: int = 64,
+    workers: int = 2,
+    count: int = 50,
+    repeats: int = 20,
 ) -> None:
-    """Make the folders, read them, and write images a second and their ratios to --out."""
-    rates: dict[str, list[float]] = {}
-    cpu: dict[str, list[float]] = {}
+    """Make the folders, read `count` batches at a time, and write images a second and their ratios to --out."""
+    ratios, quartiles, rates, cpu = {}, {}, {}, {}
     with tempfile.TemporaryDirectory() as top:
-        folders = {name: make(Path(top) / str(side), n, side) for name, side in SIDES.items()}
-        epochs = {f"{name}, PyTorch": theirs(folder, batch, workers) for name, folder in folders.items()}
-        for epoch in epochs.values():  # PyTorch forks its workers here, before ours has threads
-            list(epoch())
-        epochs |= {f"{name}, ours": ours(folder, batch, workers) for name, folder in folders.items()}
-        for i in range(repeats + 1):
-            for name in list(epochs)[:: 1 - 2 * (i % 2)]:
-                began, spent = time.perf_counter(), cpu_seconds()
-                read = sum(len(x["x"] if isinstance(x, dict) else x) for x in epochs[name]())
-                if i:
-                    rates.setdefault(name, []).append(read / (time.perf_counter() - began))
-                    cpu.setdefault(name, []).append((cpu_seconds() - spent) / read)
-    faster = lambda name: float(np.median(rates[f"{name}, ours"]) / np.median(rates[f"{name}, PyTorch"]))
-    cheaper = lambda name: float(np.median(cpu[f"{name}, PyTorch"]) / np.median(cpu[f"{name}, ours"]))
-    ratios = {name: faster(name) for name in SIDES} | {f"{name}, CPU time": cheaper(name) for name in SIDES}
+        for name, side in SIDES.items():
+            folder = make(Path(top) / str(side), n, side)
+            found: dict[str, list] = {"PyTorch": [], "ours": []}
+            with contextlib.closing(ours(folder, batch, workers)) as own:
+                readers = {"PyTorch": theirs(folder, batch, workers), "ours": own}
+                for reader in readers.values():  # PyTorch has forked its workers before ours start threads
+                    timed(reader, count)
+                for i in range(repeats):
+                    for who in list(readers)[:: 1 - 2 * (i % 2)]:
+                        found[who].append(timed(readers[who], count))
+            del readers, reader  # ends PyTorch's workers
+            (theirs_s, theirs_cpu), (ours_s, ours_cpu) = (np.array(found[who]).T for who in ("PyTorch", "ours"))
+            for what, pairs in {name: theirs_s / ours_s, f"{name}, CPU time": theirs_cpu / ours_cpu}.items():
+                first, ratios[what], last = np.quantile(pairs, [0.25, 0.5, 0.75]).tolist()
+                quartiles[what] = [first, last]
+            for who, (wall, used) in {"PyTorch": (theirs_s, theirs_cpu), "ours": (ours_s, ours_cpu)}.items():
+                rates[f"{name}, {who}"] = (count * batch / wall).tolist()
+                cpu[f"{name}, {who}"] = 1e6 * float(np.median(used)) / (count * batch)
     record(
         out,
-        what=f"images a second of {n:,} PNGs, batches of {batch}, {workers} threads or workers; medians of {repeats}",
+        what=f"images a second of {n:,} PNGs, {workers} threads or workers; medians of {repeats} x {count} x {batch}",
         ratios=ratios,
+        quartiles=quartiles,
         images_per_second={name: float(np.median(values)) for name, values in rates.items()},
-        cpu_microseconds_per_image={name: 1e6 * float(np.median(values)) for name, values in cpu.items()},
+        cpu_microseconds_per_image=cpu,
         repeats=rates,
         protocol=" ".join(__doc__.split("\n\n")[2].split()),
     )
     for name, ratio in ratios.items():
-        print(f"{name:<28}{ratio:.2f}")
+        print(f"{name:<28}{ratio:.2f}   {quartiles[name][0]:.2f} to {quartiles[name][1]:.2f}")
 
 
 if __name__ == "__main__":
