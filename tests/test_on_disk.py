@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import shutil
+import tarfile
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +17,7 @@ from toy import bits
 import gan_jax
 from experiments.benchmarks.devices import Dense
 from gan_jax import losses, population, priors
-from gan_jax.data import OnDisk, batch_indices, batches, content_hash, load, mirror
+from gan_jax.data import OnDisk, batch_indices, batches, content_hash, load, mirror, stream
 from gan_jax.errors import UserError
 from gan_jax.game import Player
 from gan_jax.gan import gan
@@ -53,12 +55,28 @@ def test_what_lies_on_disk_is_what_would_lie_in_memory(folder):
 
 
 @real
-def test_tfds_on_disk(monkeypatch):
+def test_tfds_on_disk():
     name = f"tfds:mnist@{REAL / 'tfds'}"
     here, there = (load(name, split="test[:600]", resident=resident) for resident in (2**31, 100))
     assert isinstance(there["x"], OnDisk) and there["x"].shape == (600, 28, 28, 1)
     np.testing.assert_array_equal(there["x"][[599, 0, 300]], here["x"][[599, 0, 300]])
     np.testing.assert_array_equal(there["y"], here["y"])
+    assert content_hash(there) != content_hash(load(name, split="test[1:601]", resident=100))
+    with closing(batches(there, 1, 590, 20)) as reader:
+        for place in (590, 610):
+            rows, found = stream(1, place, 20, 600), next(reader)
+            np.testing.assert_array_equal(found["x"], here["x"][rows])
+            np.testing.assert_array_equal(found["y"], here["y"][rows])
+
+
+@real
+def test_tfds_that_is_cut_short_while_it_runs_is_named(tmp_path):
+    name = f"tfds:mnist@{shutil.copytree(REAL / 'tfds', tmp_path / 'tfds')}"
+    data = load(name, split="test[:600]", resident=100)
+    os.truncate(next((tmp_path / "tfds").rglob("mnist-test*")), 1000)
+    words = f"'{name}' is (a )?truncated or corrupt"  # of a record, what is left of it may still be handed out
+    with closing(batches(data, 0, 0, 20)) as reader, pytest.raises(UserError, match=words):
+        next(reader)
 
 
 @pytest.mark.parametrize("threads", [1, 5])
@@ -121,19 +139,28 @@ def test_a_population_from_disk_has_each_member_s_order(folder):
 @pytest.fixture
 def moved(folder, tmp_path):
     """A copy of the pictures that may be spoilt."""
-    import shutil
-
     return Path(shutil.copytree(folder, tmp_path / "pictures"))
 
 
-@pytest.mark.parametrize(
-    ("spoil", "words"), [(Path.unlink, "has disappeared"), (lambda p: p.write_bytes(b"x"), "corrupt")]
-)
-def test_a_picture_that_is_lost_or_spoilt_while_it_runs_is_named(moved, spoil, words):
-    data = load(moved, size=8, resident=100)
-    spoil(moved / "a" / "08.png")
-    with closing(batches(data, 0, 0, 8)) as reader, pytest.raises(UserError, match=f"'a/08.png' in .* {words}|{words}"):
-        list(itertools.islice(reader, 4))
+SPOILT = {
+    "has disappeared: put it back and start again.": Path.unlink,
+    "is a truncated or corrupt picture: mend it or take it away.": lambda path: os.truncate(path, 99),
+    "is 5x4 in .*: give --size N to make them all N x N.": lambda path: Image.new("RGB", (5, 4)).save(path),
+}
+
+
+@pytest.mark.parametrize("words", SPOILT)
+def test_a_picture_that_is_lost_or_spoilt_while_it_runs_is_named(moved, words):
+    data = load(moved, resident=100)
+    with closing(batches(data, 0, 0, 2, threads=2, ahead=2)) as reader:
+        next(reader)
+        last = batch_indices(0, 12, 26, 2)[0, 1]
+        path = sorted(moved.rglob("*.png"))[last]
+        SPOILT[words](path)
+        with pytest.raises(UserError, match=f"'{path.relative_to(moved)}' (in '{moved}' )?{words}") as caught:
+            for _ in range(12):
+                next(reader)
+    assert "\n" not in str(caught.value)
 
 
 def test_its_identity_is_its_files(moved):
@@ -145,8 +172,6 @@ def test_its_identity_is_its_files(moved):
 
 
 def test_a_tar_that_is_too_large_is_to_be_unpacked(folder, tmp_path):
-    import tarfile
-
     with tarfile.open(tmp_path / "all.tar", "w") as archive:
         archive.add(folder, "pictures")
     with pytest.raises(UserError, match="unpack it into a folder"):
