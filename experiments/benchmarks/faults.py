@@ -55,7 +55,9 @@ class Training:
     def said(self, words: str, name: str = "first") -> str:
         """The last line with these words, less where the folder lies."""
         lines = [line for line in re.split(r"[\r\n]+", self.said_in(name).read_text()) if words in line]
-        return lines[-1].replace(f"{self.folder}", self.folder.name).strip() if lines else ""
+        return (
+            lines[-1].replace(f"{self.folder}", self.folder.name).replace(f"{self.place}/", "").strip() if lines else ""
+        )
 
     def began_at(self) -> int:
         """The round that the last start went on from, as its progress bar says."""
