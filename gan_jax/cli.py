@@ -193,9 +193,8 @@ def _analysed(games, config, data, options):
     if not isinstance(game, Game):
         raise UserError("--analyse-every looks at one training: leave out --seeds and --sweep, or fork a member.")
     rows = batch_indices(config.seed, 0, len(data["x"]), config.batch, game.slices)
-    read = {name: jnp.asarray(leaf[rows.ravel()]) for name, leaf in data.items()}
-    batch = sources.gather(read, jnp.arange(rows.size).reshape(rows.shape))
-    return analysis.callback(options.analyse_every, batch)
+    own = {name: jnp.asarray(x[rows.ravel()]) for name, x in data.items()}
+    return analysis.callback(options.analyse_every, sources.gather(own, jnp.arange(rows.size).reshape(rows.shape)))
 
 
 def _names(scores):

@@ -274,7 +274,8 @@ def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_look(tmp_pat
         checkpoint.seal(saves)
     with contextlib.suppress(UserError):  # Orbax may tell of it again
         checkpoint.close(saves)
-    assert read(tmp_path)[0][0] == 1 and not caplog.records
+    (step, state, _), _ = read(tmp_path)  # the second, if all of it was written before the limit told
+    assert step in (1, 2) and bits(state) == bits(make(step)) and not caplog.records
 
 
 KILLED = """

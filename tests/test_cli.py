@@ -38,7 +38,7 @@ def trained(tmp_path_factory):
 def test_a_run_from_one_command(trained):
     folder, said = trained
     assert {path.name for path in folder.iterdir()} == {
-        *("config.json", "metrics.jsonl", "checkpoints", "samples", "progress.gif", "curves.png")
+        *("config.json", "lock", "metrics.jsonl", "checkpoints", "samples", "progress.gif", "curves.png")
     }
     assert {path.name for path in (folder / "samples").iterdir()} == {"real.png", "2.png", "4.png"}
     with Image.open(folder / "progress.gif") as film, Image.open(folder / "samples" / "4.png") as last:

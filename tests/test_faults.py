@@ -1,6 +1,8 @@
 """A run that is hard to kill: experiments/benchmarks/faults.py in small, locks, full disks, data that is lost."""
 
+import errno
 import json
+import os
 import shutil
 import sys
 import threading
@@ -117,34 +119,45 @@ FULL = Path("/dev/full")
 needs_it = pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
 
 
-@needs_it
-@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints/10/sha256.json.tmp"])
-def test_a_full_disk_stops_the_run_and_keeps_its_checkpoint(tmp_path, straight, name):
-    path, aside = tmp_path / "run" / name, tmp_path / "aside"
+@pytest.fixture
+def fill(monkeypatch):
+    """Has the disk be full for whoever writes a file of that name."""
 
-    def fill(run, step):
-        if path.exists():
-            path.rename(aside)
-        path.parent.mkdir(exist_ok=True)
-        path.symlink_to(FULL)
+    def refuse(name):
+        opened = Path.open
 
+        def on_a_full_disk(self, mode="r", *args, **how):
+            if self.name == name and not mode.startswith("r"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return opened(self, mode, *args, **how)
+
+        monkeypatch.setattr(Path, "open", on_a_full_disk)
+
+    return refuse
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "sha256.json.tmp"])
+def test_a_full_disk_stops_the_run_and_keeps_its_checkpoint(tmp_path, straight, fill, monkeypatch, name):
     said = rf"{name.removesuffix('.tmp')} cannot be written \(No space left on device\): .* goes on from its last check"
     with pytest.raises(UserError, match=said):
-        train(GAME, POINTS, steps=25, run=tmp_path / "run", checkpoint_every=7, callbacks=[(8, fill)])
+        train(
+            GAME,
+            POINTS,
+            steps=25,
+            run=tmp_path / "run",
+            checkpoint_every=7,
+            callbacks=[(8, lambda run, step: fill(name))],
+        )
     assert int(gan_jax.load(tmp_path / "run", GAME).state.step) in (7, 14)
-    path.unlink()
-    if aside.exists():
-        aside.rename(path)
+    monkeypatch.undo()
     goes_on(tmp_path / "run", straight)
 
 
-@needs_it
-def test_a_start_on_a_full_disk_may_be_made_again(tmp_path):
-    draft = tmp_path / "config.json.tmp"
-    draft.symlink_to(FULL)
+def test_a_start_on_a_full_disk_may_be_made_again(tmp_path, fill, monkeypatch):
+    fill("config.json.tmp")
     with pytest.raises(UserError, match=r"cannot be written \(No space left on device\): give another --run"):
         train(GAME, POINTS, steps=5, run=tmp_path)
-    draft.unlink()
+    monkeypatch.undo()
     assert int(train(GAME, POINTS, steps=5, run=tmp_path).state.step) == 5
 
 

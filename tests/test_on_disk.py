@@ -101,7 +101,7 @@ def test_closing_ends_the_threads(folder):
     before = set(threading.enumerate())
     with closing(batches(load(folder, resident=100), 0, 0, 8)) as reader:
         next(reader)
-        assert set(threading.enumerate()) > before
+        assert set(threading.enumerate()) - before
     for thread in set(threading.enumerate()) - before:
         thread.join(5)
         assert not thread.is_alive()

@@ -147,11 +147,11 @@ def noting(game: Game) -> Game:
         heard.memory = own
         turns = game.play(heard, batch, key, step)
         D = turns["D"]
-        memory = {"own": D.memory.get("game", own), "fed": {name: notes[name] for name in ("G", "D")}}
+        memory = {"own": D.memory.get("game", own), "fed": {name: notes[name].astype(FLOAT()) for name in ("G", "D")}}
         return turns | {"D": D.replace(memory=D.memory | {"game": memory})}
 
     latent = SHAPE if "F" in game.players else (LATENT,)
-    fed = {"G": jnp.zeros((BATCH, *latent), FLOAT()), "D": jnp.zeros((BATCH, *SHAPE), jnp.float32)}
+    fed = {"G": jnp.zeros((BATCH, *latent), FLOAT()), "D": jnp.zeros((BATCH, *SHAPE), FLOAT())}
     return dataclasses.replace(game, play=play, memory={"own": game.memory, "fed": fed})
 
 
@@ -164,11 +164,11 @@ def wide(tree):
     return jax.tree.map(lambda x: x.astype(FLOAT()) if x.dtype == jnp.float32 else x, tree)
 
 
-def follow(game: Game, state, steps: int, devices: int, data) -> tuple[Any, dict[str, Any]]:
+def follow(game: Game, state, steps: int, devices: int, data, **more) -> tuple[Any, dict[str, Any]]:
     """(State, {"losses" [rounds, …], "outputs" [8, …], "fed/…"}) after training to round `steps` on so many devices."""
     rows: list[dict] = []
     how = {"batch": BATCH, "log_every": 1, "devices": devices, "progress": False, "writers": [rows.append]}
-    run = train(game, data, state=state, steps=steps, **how)
+    run = train(game, data, state=state, steps=steps, **how, **more)
     told = [[value for name, value in sorted(row.items()) if name.startswith("loss/")] for row in rows]
     fed = {f"fed/{name}": np.asarray(x) for name, x in run.state.memory["game"]["fed"].items()}
     return run.state, {"losses": np.array(told), "outputs": run.sample(jax.random.key(0), 8)} | fed
@@ -231,13 +231,15 @@ def bits(found: dict[str, np.ndarray]) -> bytes:
 
 
 def process(names: tyro.conf.Positional[tuple[str, ...]], /, how: str, rounds: int, folder: Path, count: int) -> None:
-    """One of several processes: each game straight, and from the checkpoint that two devices of one process wrote."""
+    """One of several processes: each game straight, on data that lie on the devices and on data of which each process
+    reads its own rows, and from the checkpoint that two devices of one process wrote."""
     parallel.start(how)
     data, everywhere = digits(), jax.device_count()
     for name in names:
         game = noting(GAMES[name](FLOAT()))
         start = born(game, data)
         ends = {"straight": follow(game, start, rounds, everywhere, data)}
+        ends["each its own rows"] = follow(game, start, rounds, everywhere, data, resident=0)
         ends["from 2 devices"] = go_on(game, folder / f"{name}-2", rounds, everywhere, data)
         half, _ = follow(game, start, rounds // 2, everywhere, data)
         keep(folder / f"{name}-{count}-processes", rounds // 2, half)
@@ -256,6 +258,7 @@ def processes(names: Sequence[str], rounds: int, counts: Sequence[int], folder: 
             alone = dict(np.load(folder / f"{name}.npz"))
             read = lambda way, name=name, n=n: dict(np.load(folder / f"{name}-{n}-{way}.npz"))
             found[name][f"{n} processes"] = distance(alone, read("straight"))
+            found[name][f"{n} processes, each reads its rows"] = distance(alone, read("each its own rows"))
             found[name][f"2 devices -> {n} processes"] = distance(alone, read("from 2 devices"))
             game = noting(GAMES[name](FLOAT()))
             for m in (1, 8):

@@ -4,6 +4,7 @@ A run survives when it ends as one that was left alone, State and metrics bit fo
 kill_and_resume.py, saves so often that kills also fall into saves; here a start finds what the first one compiled.
 
     unshare -Urm python experiments/benchmarks/faults.py     # so that it may mount a small disk, to fill it
+    python experiments/benchmarks/faults.py --out OUT.json --faults "SIGTERM to one of two" "a picture disappears"
 """
 
 import os
@@ -11,19 +12,22 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tyro
+from PIL import Image
 
 from experiments.benchmarks.kill_and_resume import FLAGS, ROOT, TIMES, Command, compare, different, digits
 from experiments.benchmarks.record import record
 from gan_jax.checkpoint import SEAL
+from gan_jax.data import load
 from gan_jax.game import Game
 from gan_jax.run import read_rows
 
@@ -51,7 +55,9 @@ class Training:
     def said(self, words: str, name: str = "first") -> str:
         """The last line with these words, less where the folder lies."""
         lines = [line for line in re.split(r"[\r\n]+", self.said_in(name).read_text()) if words in line]
-        return lines[-1].replace(f"{self.folder}", self.folder.name).strip() if lines else ""
+        return (
+            lines[-1].replace(f"{self.folder}", self.folder.name).replace(f"{self.place}/", "").strip() if lines else ""
+        )
 
     def began_at(self) -> int:
         """The round that the last start went on from, as its progress bar says."""
@@ -158,6 +164,23 @@ def full(child: subprocess.Popen, run: Training, rng: np.random.Generator, i: in
     return ended | {"said": run.said("error:")}
 
 
+def sigterm_to_one(child: subprocess.Popen, run: Training, rng: np.random.Generator, i: int) -> dict:
+    """SIGTERM to one process of two that train together."""
+    members = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    os.kill(int(members[i % 2]), signal.SIGTERM)
+    return end(child)
+
+
+def disappears(child: subprocess.Popen, run: Training, rng: np.random.Generator, i: int) -> dict:
+    """A picture that is still to be read is taken away, and put back once the run has stopped."""
+    pictures = sorted((run.place / "pictures").iterdir())
+    lost = pictures[rng.integers(len(pictures))]
+    away = lost.rename(run.place / lost.name)
+    ended = end(child)
+    away.rename(lost)
+    return ended | {"said": run.said("error:")}
+
+
 EXPECTED = {  # exit code of the process that meets the fault, and a word of what it, or the next start, says
     "SIGKILL": (-signal.SIGKILL, ""),
     "SIGTERM": (143, ""),
@@ -165,6 +188,8 @@ EXPECTED = {  # exit code of the process that meets the fault, and a word of wha
     "bit flipped": (143, "is damaged"),
     "two processes": (2, "is in use by process PID on HOST: wait until that has ended"),
     "disk full": (2, "the run goes on from"),
+    "SIGTERM to one of two": (143, ""),
+    "a picture disappears": (2, "has disappeared"),
 }
 FAULTS: dict[str, Fault] = {
     "SIGKILL": sigkill,
@@ -173,7 +198,48 @@ FAULTS: dict[str, Fault] = {
     "bit flipped": damage(flipped),
     "two processes": second,
     "disk full": full,
+    "SIGTERM to one of two": sigterm_to_one,
+    "a picture disappears": disappears,
 }
+STEPS = dict.fromkeys(FAULTS, FLAGS["steps"]) | {"SIGTERM to one of two": 600}  # rounds of two are long on one machine
+TOGETHER = """
+import socket, subprocess, sys
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+start = lambda i: subprocess.Popen([*sys.argv[1:], "--distributed", f"127.0.0.1:{port}/2/{i}"])
+codes = [child.wait() for child in [start(0), start(1)]]
+sys.exit(codes[0] if codes[0] == codes[1] else f"they exited with {codes}")
+"""
+ON_DISK = """
+import dataclasses, sys
+import gan_jax
+from experiments.benchmarks.kill_and_resume import FLAGS
+from gan_jax import data, flags, papers
+fields = {name.replace("-", "_"): value for name, value in FLAGS.items()}
+every = {name: fields.pop(name) for name in ("log_every", "checkpoint_every")}
+module, config = papers.configured("dcgan:digits", fields)
+with flags.one_line_errors():
+    pictures = data.load(sys.argv[2], channels=1, resident=0)
+    about = {"paper": "dcgan:digits", "config": dataclasses.asdict(config), "run": sys.argv[1]}
+    gan_jax.train(module.game(config), pictures, steps=config.steps, batch=config.batch, **about, **every)
+"""
+
+
+def commands(place: Path) -> dict[str, Command]:
+    """How the run of each fault is started; most are the same."""
+    alone = digits(1)
+    on_disk = lambda folder: [sys.executable, "-c", ON_DISK, str(folder), str(place / "pictures")]
+    fewer = digits(1, STEPS["SIGTERM to one of two"])
+    together = lambda folder: [sys.executable, "-c", TOGETHER, *fewer(folder)]
+    return dict.fromkeys(FAULTS, alone) | {"SIGTERM to one of two": together, "a picture disappears": on_disk}
+
+
+def write_pictures(folder: Path, n: int = 400) -> None:
+    """Some of the embedded digits as files."""
+    folder.mkdir()
+    for i, image in enumerate(load("digits")["x"][:n, :, :, 0]):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
 
 
 def inject(
@@ -247,25 +313,35 @@ def small_disk(folder: Path, megabytes: int = 48):
         subprocess.run(["umount", folder], check=True)
 
 
-def main(times: int = 20, seed: int = 0, faults: tuple[str, ...] = tuple(FAULTS)) -> None:
-    steps, every, found = FLAGS["steps"], FLAGS["log-every"], {}
-    command = digits(1)
-    with tempfile.TemporaryDirectory() as place, small_disk(Path(place) / "disk") as disk:
+ALONE = ("SIGKILL", "SIGTERM", "truncated", "bit flipped", "two processes", "disk full")
+
+
+def main(out: Path = RESULT, times: int = 20, seed: int = 0, faults: tuple[str, ...] = ALONE) -> None:
+    every, found = FLAGS["log-every"], {}
+    with ExitStack() as held:
+        place = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        disk = held.enter_context(small_disk(place / "disk")) if "disk full" in faults else place
+        write_pictures(place / "pictures")
         env = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(Path(place) / "xla"),
+            "JAX_COMPILATION_CACHE_DIR": str(place / "xla"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "PYTHONPATH": str(ROOT),
         }
-        straight = Path(place) / "straight"
-        subprocess.run(command(straight), env=env, capture_output=True, check=True)
+        starts, straight = commands(place), {}  # one straight run for each way to start
         for name in faults:
+            command = starts[name]
+            if command not in straight:
+                straight[command] = place / f"straight-{len(straight)}"
+                subprocess.run(command(straight[command]), env=env, capture_output=True, check=True)
             rng = np.random.default_rng([seed, list(FAULTS).index(name)])
-            rows = sorted(rng.choice(np.arange(every, steps - 150, every), times, replace=False).tolist())
-            run = Training((disk if name == "disk full" else Path(place)) / "run", Path(place), command, env)
-            found[name] = inject([name] * times, rows, run, straight, seed)
+            rows = sorted(rng.choice(np.arange(every, STEPS[name] - 150, every), times, replace=False).tolist())
+            run = Training((disk if name == "disk full" else place) / "run", place, command, env)
+            found[name] = inject([name] * times, rows, run, straight[command], seed)
             shutil.rmtree(run.folder)
             print(name, totals(found[name]["repetitions"]), flush=True)
             total = {name: totals(result["repetitions"]) for name, result in found.items()}
-            record(RESULT, command=COMMAND, recipe="dcgan:digits", flags=FLAGS, seed=seed, totals=total, results=found)
+            how = {"command": COMMAND} if faults == ALONE else {}
+            record(out, **how, recipe="dcgan:digits", flags=FLAGS, seed=seed, totals=total, results=found)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ TIMES = ("seconds", "images_per_second")
 Command = Callable[[Path], list[str]]  # the run's folder -> what starts it, or has it go on
 
 
-def digits(dispatch: int) -> Command:
-    flags = FLAGS | {"sample-every": FLAGS["steps"], "dispatch": dispatch}
+def digits(dispatch: int, steps: int = FLAGS["steps"]) -> Command:
+    flags = FLAGS | {"steps": steps, "sample-every": steps, "dispatch": dispatch}
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     script = str(ROOT / "experiments" / "dcgan.py")
     return lambda folder: [sys.executable, script, "digits", *words, "--run", str(folder)]
