@@ -217,7 +217,9 @@ def _decode(file, name):
         if isinstance(file, Path):
             file = io.BytesIO(file.read_bytes())  # PIL would first resolve the path's links, a fifth of the whole work
         with Image.open(file, formats=FORMATS) as image:
-            ImageOps.exif_transpose(image, in_place=True)
+            image.load()
+            if image.info:  # its orientation, as EXIF or XMP, would stand there
+                ImageOps.exif_transpose(image, in_place=True)
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
