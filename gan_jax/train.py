@@ -1,16 +1,14 @@
 """The loop: step, log, save, resume. It knows neither scores nor pictures: those come as callbacks."""
 
 import itertools
-import json
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +16,11 @@ import numpy as np
 from jax import lax
 from tqdm import tqdm
 
-from gan_jax import checkpoint, parallel, population
-from gan_jax.data import RESIDENT, OnDisk, batches, check_enough, content_hash, gather, stream, to_float
-from gan_jax.errors import UserError, keeping
+from gan_jax import checkpoint, feeds, parallel, population
+from gan_jax.data import RESIDENT, OnDisk, check_enough, content_hash
+from gan_jax.errors import UserError
 from gan_jax.game import Game, State, continued, step
+from gan_jax.log import Log, Played
 from gan_jax.population import Games
 from gan_jax.replay import finite, first_fault
 from gan_jax.run import Run, Schedule, abstract_state, as_schedule, batch_spec, cut_rows, left_by, open_folder, zeros
@@ -123,12 +122,11 @@ def train(
             checkpoint.go_back(saves, found[0] if found else 0)
         t, state, meta = found or (0, state, {})
         read, now = sum(schedule(i).slices for i in range(t)), time.perf_counter()
-        large = sum(x.nbytes for x in data.values()) > resident or any(isinstance(x, OnDisk) for x in data.values())
-        feed = (_from_host if large else _from_device)(layout, data, seed, batch, read, held)
+        feed = feeds.of(layout, data, seed, batch, read, resident, held)
         held.enter_context(_advice(explain, folder, paper))
         quiet = not (progress and parallel.first())
         bar = held.enter_context(tqdm(total=steps, initial=t, disable=quiet, unit=" rounds", dynamic_ncols=True))
-        log = _Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
+        log = Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
         stop = held.enter_context(_stop_signals())
         held.enter_context(_closing(saves))
         periods = [log_every, checkpoint_every, *(every for every, *_ in callbacks)]
@@ -167,69 +165,6 @@ def train(
     return Run(left_by(schedule, t), state, folder)
 
 
-class _Played(NamedTuple):
-    """What a dispatch has put under way: the State after it, and the metrics of its last round."""
-
-    step: int
-    game: Games
-    state: State
-    metrics: dict[str, jax.Array]  # [] or [members]
-    read: int  # batches, since round 0
-    compiling: float  # seconds
-    stop: bool  # some process was told to stop, rounds before
-
-
-class _Feed(NamedTuple):
-    """Where batches come from: what all rounds share, what those to come are handed, and how one is made of both."""
-
-    shared: Any
-    take: Callable[[Games, int, int], Any]  # (games, batches read before, rounds) -> [k, slices, B, …], or of members
-    make: Callable[[Any, Any], Any]  # (shared, [slices, B, …]) -> a round's batch, inside the program
-
-
-def _from_device(layout, data, seed, batch, read, feeds):
-    """The whole set lies on every device, and a round is handed indices."""
-    n = len(data["x"])
-
-    def take(game, read, k):
-        own = population.seeds(game, seed)
-        orders = {i: stream(i, read * batch, k * game.slices * batch, n) for i in set(own)}
-        indices = [orders[i].reshape(k, game.slices, batch) for i in own]
-        alone = isinstance(game, Game)
-        return parallel.place(indices[0] if alone else np.stack(indices), layout.spread(2 if alone else 0))
-
-    return _Feed(parallel.place(data, layout.whole), take, gather)
-
-
-def _from_host(layout, data, seed, batch, read, feeds):
-    """Threads read what comes next while the devices are at work; each process reads its own rows only."""
-    readers: dict[int, Any] = {}
-
-    def reader(i, rows):
-        if i not in readers:
-            readers[i] = feeds.enter_context(closing(batches(data, i, read * batch, batch, rows)))
-        return readers[i]
-
-    def several(reader, k, slices):
-        """{"x": [k, slices, B, …], …}"""
-        found = [next(reader) for _ in range(k * slices)]
-        return {name: np.stack([x[name] for x in found]).reshape(k, slices, *found[0][name].shape) for name in data}
-
-    def take(game, read, k):
-        if isinstance(game, Game):
-            own = several(reader(seed, parallel.share(batch)), k, game.slices)
-            return parallel.join(own, layout.spread(2))
-        found = {i: several(reader(i, slice(None)), k, game.slices) for i in set(game.seeds)}
-        own = [found[i] for i in game.seeds]
-        return parallel.place({name: np.stack([x[name] for x in own]) for name in data}, layout.spread())
-
-    return _Feed((), take, _as_read)
-
-
-def _as_read(shared, own):
-    return jax.tree.map(to_float, own)
-
-
 def _rounds(layout, schedule, state, feed, t, read, steps, seed, spec, dispatch, periods, stop):
     """Dispatch the rounds from t to `steps`, some at a time, never across a change of Game or a period's end."""
     game, played, previous = left_by(schedule, t), set(), None
@@ -253,7 +188,7 @@ def _rounds(layout, schedule, state, feed, t, read, steps, seed, spec, dispatch,
         t, read = t + k, read + k * game.slices
         jax.block_until_ready(previous)  # one dispatch under way, one waiting: never a longer queue
         stopping, previous = previous is not None and bool(np.asarray(previous["stop"])), metrics
-        yield _Played(t, game, state, metrics, read, compiling, stopping)
+        yield Played(t, game, state, metrics, read, compiling, stopping)
 
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=3)
@@ -352,92 +287,6 @@ def _advice(explain, folder, paper):
         fault = explain(played.step)
         where = f" {fault}." if fault else " Played again, it stays finite."
     raise UserError(f"{what} in round {played.step}: {place}; {how}.{where}")
-
-
-@dataclass
-class _Log:
-    """Rows of metrics.jsonl, each said aloud, kept, and handed to the writers."""
-
-    folder: Path | None
-    bar: tqdm
-    writers: Sequence[Callable[[dict], None]]
-    batch: int
-    n: int  # examples in an epoch
-    read: int  # batches read up to the last row
-    began: float  # when the run would have, had it never stopped
-    mark: float  # the last row's time, put off by what was compiled since
-    last: dict[str, Any] = field(default_factory=dict)
-    resting: set[int] = field(default_factory=set)  # members that are no longer finite
-
-    def row(self, played: _Played) -> None:
-        """Wait for the round's metrics, then write them."""
-        if not parallel.first():
-            return
-        going = int(np.asarray(played.metrics["finite"]).sum())
-        now, images = time.perf_counter(), (played.read - self.read) * self.batch * going
-        row = {
-            "step": played.step,
-            "seconds": round(now - self.began, 3),
-            "images_per_second": round(images / (now - self.mark), 1),
-            "epoch": round(played.read * self.batch / self.n, 3),
-        }
-        self.mark, self.read = now, played.read
-        told = {name: m for name, m in sorted(played.metrics.items()) if name not in ("finite", "stop")}
-        self._write(row, told, played)
-
-    def found(self, played: _Played, finish: Callable[[], dict[str, Any] | None]) -> None:
-        """Do what a callback still owes, and write the numbers it finds: [] each, or [members]."""
-        if not parallel.first():
-            return
-        try:
-            numbers = finish()
-        except UserError as error:
-            goes_on = " The run goes on from its last checkpoint when started again." if self.folder else ""
-            raise UserError(f"{error}{goes_on}") from error
-        if numbers:
-            row = {"step": played.step, "seconds": round(time.perf_counter() - self.began, 3)}
-            self._write(row, numbers, played)
-
-    def at(self, t: int) -> dict[str, Any]:
-        """All that was written of round t, of a population its means."""
-        return self.last if self.last.get("step") == t else {}
-
-    def _write(self, row, numbers, played):
-        """A row; of a population a row a member before it, and in it the means and standard errors."""
-        numbers, going = {name: np.asarray(m) for name, m in numbers.items()}, np.asarray(played.metrics["finite"])
-        rows = []
-        for i in np.flatnonzero(going) if going.ndim else ():
-            own = {name: float(m[i]) for name, m in numbers.items() if m.ndim}
-            rows.append({"step": played.step, "member": int(i)} | own)
-        if going.ndim:
-            row |= {"members": int(going.sum())}
-            self._say_who_rests(np.flatnonzero(~going), played)
-        for name, m in numbers.items():
-            row |= _mean(name, m[going]) if m.ndim else {name: float(m)}
-        self.last = self.at(row["step"]) | row
-        if not self.bar.disable:
-            said = [f"{name} {value:.4g}" for name, value in row.items() if not name.endswith(" se")]
-            self.bar.write("  ".join(said))
-        if self.folder:
-            path = self.folder / "metrics.jsonl"
-            with keeping(path), path.open("a") as file:
-                file.write("".join(json.dumps(r) + "\n" for r in [*rows, row]))
-        for write in self.writers:
-            write(row)
-
-    def _say_who_rests(self, members, played):
-        for i in set(members.tolist()) - self.resting:
-            self.resting.add(i)
-            own = {"seed": played.game.seeds[i]} | played.game.about(i)
-            tqdm.write(f"Member {i} ({own}) is no longer finite by round {played.step}: it rests.")
-
-
-def _mean(name, values):
-    """The mean over the members and, from two on, its standard error."""
-    values = values.astype(np.float64)
-    with np.errstate(invalid="ignore"):  # a score may be infinite
-        error = {f"{name} se": float(values.std(ddof=1) / len(values) ** 0.5)} if len(values) > 1 else {}
-    return {name: float(values.mean())} | error
 
 
 def _until_an_error(rounds, failed):
