@@ -52,7 +52,10 @@ def compiled_forwards():
     return [flops(program.compile()) for program in forwards(FACES)]
 
 
-@pytest.mark.parametrize("order, times_G, times_D", [("simultaneous", 3, 7), ("alternating", 4, 8)])
+@pytest.mark.parametrize(
+    "order, times_G, times_D",
+    [("simultaneous", 3, 7), pytest.param("alternating", 4, 8, marks=pytest.mark.slow)],
+)
 def test_the_flops_of_a_round(compiled_forwards, order, times_G, times_D):
     F_G, F_D = compiled_forwards
     round_ = lowered_step(replace(FACES, order=order))

@@ -254,8 +254,8 @@ def _square(image, size):
 
     w, h = (int(size * side / min(image.size)) for side in image.size)
     limits.check(3 * w * h, f"A picture of {image.width}x{image.height} brought to {w}x{h}", limits.small())
-    left, top = round((w - size) / 2), round((h - size) / 2)
-    return image.resize((w, h), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+    image, left, top = image.resize((w, h), Image.Resampling.BILINEAR), round((w - size) / 2), round((h - size) / 2)
+    return image if w == h else image.crop((left, top, left + size, top + size))
 
 
 def refit(x: UInt8[np.ndarray, "n h w c"], size: int | None, channels: int | None) -> UInt8[np.ndarray, "n H W C"]:
