@@ -210,12 +210,13 @@ def _decode(file, name):
     """The picture as a viewer shows it: upright, 8 bits."""
     from PIL import Image, ImageOps
 
-    Image.MAX_IMAGE_PIXELS = limits.small() // 3  # PIL has it for a default too, and this one can be raised
+    limit = limits.small()
+    Image.MAX_IMAGE_PIXELS = limit // 3  # PIL has it for a default too, and this one can be raised
     try:
-        size = limits.size(file) if isinstance(file, Path) else len(file.getbuffer())
-        limits.check(size, name, limits.small())
-        if isinstance(file, Path):
-            file = io.BytesIO(file.read_bytes())  # PIL would first resolve the path's links, a fifth of the whole work
+        limits.check(limits.size(file) if isinstance(file, Path) else len(file.getbuffer()), name, limit)
+        if isinstance(file, Path):  # whose links PIL would first resolve, a fifth of the whole work
+            with io.FileIO(file) as found:
+                file = io.BytesIO(found.read())
         with Image.open(file, formats=FORMATS) as image:
             image.load()
             if image.info:  # its orientation, as EXIF or XMP, would stand there
