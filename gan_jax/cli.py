@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from gan_jax import analysis, flags, papers, parallel, population, viz, writers
+from gan_jax import analysis, flags, papers, parallel, population, translation, viz, writers
 from gan_jax import cost as costs
 from gan_jax import data as sources
 from gan_jax import evaluate as scoring
@@ -103,15 +103,13 @@ def _run_one(title, config, options, games):
     check_enough(data, config.batch)
     slices = as_schedule(games)(0).slices
     if options.epochs:
-        config = dataclasses.replace(config, steps=rounds(options.epochs, len(data["x"]), config.batch, slices))
+        config = dataclasses.replace(config, steps=rounds(options.epochs, sources.epoch(data), config.batch, slices))
     folder = Path(options.run)
-    key, fields = jax.random.key(config.seed), dataclasses.asdict(config)
+    fields = dataclasses.asdict(config)
     written = [writers.tensorboard(folder)] if options.tensorboard else []
     written += [writers.wandb(folder, title, fields)] if options.wandb else []
-    alone, images = isinstance(as_schedule(games)(0), Game), data["x"].ndim == 4
-    shown = (64 if alone else ROW) if images else 2500  # points
-    first = batch_indices(config.seed, 0, len(data["x"]), min(shown, len(data["x"])))[0]
-    scored = [_scored(module, config, data, options)] if options.score_every else []
+    translates = hasattr(module, "held_out")
+    watched = (_translated if translates else _sampled)(module, config, data, options, games)
     analysed = [_analysed(games, config, data, options)] if options.analyse_every else []
     train(
         games,
@@ -128,7 +126,7 @@ def _run_one(title, config, options, games):
         dispatch=options.dispatch or None,
         devices=options.devices or None,
         split_from=options.split_from,
-        callbacks=[(options.sample_every, _pictures(folder, key, data["x"][first], shown)), *scored, *analysed],
+        callbacks=[*watched, *analysed],
         writers=written,
         paper=title,
         config=fields,
@@ -143,7 +141,26 @@ def _run_one(title, config, options, games):
         layers = {step: {k: v for k, v in found.items() if k.startswith("singular/")} for step, found in kept.items()}
         viz.singular_values(layers, folder / "singular_values.png")
     print(f"{folder} has {config.steps} rounds: samples/, progress.gif, curves.png, metrics.jsonl and checkpoints/.")
-    print(f"More samples: python -m gan_jax sample {folder} --n {shown} --out grid.png")
+    more = "translate {} --to B --input FOLDER --out FOLDER" if translates else "sample {} --n 64 --out grid.png"
+    print(f"More of them: python -m gan_jax {more.format(folder)}")
+
+
+def _sampled(module, config, data, options, games):
+    """The callbacks that draw samples, and score them where asked for."""
+    alone, images = isinstance(as_schedule(games)(0), Game), data["x"].ndim == 4
+    shown = (64 if alone else ROW) if images else 2500  # points
+    first = batch_indices(config.seed, 0, len(data["x"]), min(shown, len(data["x"])))[0]
+    draw = _pictures(Path(options.run), jax.random.key(config.seed), data["x"][first], shown)
+    scored = [_scored(module, config, data, options)] if options.score_every else []
+    return [(options.sample_every, draw), *scored]
+
+
+def _translated(module, config, data, options, games):
+    """The callbacks that translate images held out, and measure how far they are from the truth where asked for."""
+    held, folder = module.held_out(config), Path(options.run) / "samples"
+    draw = translation.pictures(held, lambda step, page: viz.save_png(folder / f"{step}.png", page))
+    scored = [(options.score_every, translation.scored(held, options.score_n))] if options.score_every else []
+    return [(options.sample_every, draw), *scored]
 
 
 def _pictures(folder, key, real, n):
@@ -192,9 +209,8 @@ def _analysed(games, config, data, options):
     game = as_schedule(games)(0)
     if not isinstance(game, Game):
         raise UserError("--analyse-every looks at one training: leave out --seeds and --sweep, or fork a member.")
-    rows = batch_indices(config.seed, 0, len(data["x"]), config.batch, game.slices)
-    own = {name: jnp.asarray(x[rows.ravel()]) for name, x in data.items()}
-    return analysis.callback(options.analyse_every, sources.gather(own, jnp.arange(rows.size).reshape(rows.shape)))
+    first = sources.read(data, config.seed, 0, game.slices, config.batch)
+    return analysis.callback(options.analyse_every, jax.tree.map(lambda x: sources.to_float(jnp.asarray(x)), first))
 
 
 def _names(scores):
@@ -208,6 +224,7 @@ def main() -> None:
             "list": list_papers,
             "cost": cost,
             "sample": sample,
+            "translate": translate,
             "evaluate": evaluate,
             "fork": fork,
             "replay": replay,
@@ -233,7 +250,7 @@ def list_papers() -> None:
         module = papers.paper(name)
         for chosen, config in module.PRESETS.items():
             game, spec = as_schedule(module.game(config))(0), _spec(module, config)
-            shape = "x".join(map(str, module.example(config)["x"].shape))
+            shape = "x".join(map(str, jax.tree.leaves(module.example(config))[0].shape))
             total, work = sum(costs.parameters(game, spec).values()), costs.flops(game, spec) / 1e9
             title = f"{name}:{chosen}"
             print(f"{title:24}{shape:>14}{total:>14,}{work:>14,.2f}  {papers.reproduction(title)}")
@@ -255,7 +272,7 @@ def cost(title: Positional[str], /) -> None:
 
 
 def _spec(module, config):
-    return {name: [[config.batch, *x.shape], x.dtype] for name, x in module.example(config).items()}
+    return jax.tree.map(lambda x: [[config.batch, *x.shape], x.dtype], module.example(config))
 
 
 def sample(
@@ -281,6 +298,42 @@ def sample(
     loaded = loaded if member is None else loaded.member(member)
     SAVE[path.suffix](path, loaded.sample(jax.random.key(seed), n, **options), loaded)
     print(f"{n} samples of {run} are in {out}.")
+
+
+def translate(
+    run: Positional[str],
+    /,
+    to: str,
+    input: str,
+    out: str,
+    seed: int = 0,
+    step: int | None = None,
+    member: int | None = None,
+) -> None:
+    """Translate the pictures of a folder, a tar or a file by the run in folder RUN, each of its own size.
+
+    --to          the domain: A or B
+    --input       what is translated
+    --out         a folder for the translations, NAME.png each; nothing in it is overwritten
+    --seed        of the noise, where the translation has some
+    """
+    loaded = load(run, step=step)
+    loaded = loaded if member is None else loaded.member(member)
+    if np.ndim(loaded.state.step):
+        raise UserError(f"{run} has members: say by --member which of them is to translate.")
+    channels = jax.tree.leaves(describe(Path(run))["batch"])[0][0][-1]
+    written = 0
+    for name, picture in sources.one_by_one(Path(input).expanduser(), channels):
+        path = (Path(out) / name).with_suffix(".png")
+        if path.exists() or path.is_symlink():
+            raise UserError(f"{path} is there already: give an --out that is new or empty.")
+        try:
+            made = loaded.translate(sources.to_float(jnp.asarray(picture[None])), to, jax.random.key(seed))
+        except UserError as error:
+            raise UserError(f"'{name}' in '{input}': {error}") from error
+        viz.save_png(path, scoring.to_bytes(made)[0])
+        written += 1
+    print(f"{written} pictures of {input}, translated to {to}, are in {out}.")
 
 
 def _save_npz(path, samples, run):

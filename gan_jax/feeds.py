@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from gan_jax import parallel, population
-from gan_jax.data import Data, OnDisk, batches, gather, stream, to_float
+from gan_jax.data import Data, OnDisk, batches, gather, lengths, streams, to_float
 from gan_jax.game import Game
 from gan_jax.parallel import Layout
 from gan_jax.population import Games
@@ -27,20 +27,21 @@ def of(layout: Layout, data: Data, seed: int, batch: int, read: int, resident: i
 
     read: batches read before. held: what ends the threads.
     """
-    small = sum(x.nbytes for x in data.values()) <= resident and not any(isinstance(x, OnDisk) for x in data.values())
+    leaves = jax.tree.leaves(data)
+    small = sum(x.nbytes for x in leaves) <= resident and not any(isinstance(x, OnDisk) for x in leaves)
     return _from_device(layout, data, seed, batch) if small else _from_host(layout, data, seed, batch, read, held)
 
 
 def _from_device(layout, data, seed, batch):
     """The whole set lies on every device, and a round is handed indices."""
-    n = len(data["x"])
+    n = lengths(data)
 
     def take(game, read, k):
         own = population.seeds(game, seed)
-        orders = {i: stream(i, read * batch, k * game.slices * batch, n) for i in set(own)}
-        indices = [orders[i].reshape(k, game.slices, batch) for i in own]
+        orders = {i: streams(i, read * batch, k * game.slices * batch, n) for i in set(own)}
+        indices = [jax.tree.map(lambda x: x.reshape(k, game.slices, batch), orders[i]) for i in own]
         alone = isinstance(game, Game)
-        return parallel.place(indices[0] if alone else np.stack(indices), layout.spread(2 if alone else 0))
+        return parallel.place(indices[0] if alone else _stacked(indices), layout.spread(2 if alone else 0))
 
     return Feed(parallel.place(data, layout.whole), take, gather)
 
@@ -54,20 +55,23 @@ def _from_host(layout, data, seed, batch, read, held):
             readers[i] = held.enter_context(closing(batches(data, i, read * batch, batch, rows)))
         return readers[i]
 
-    def several(reader, k, slices):
+    def some(reader, k, slices):
         """{"x": [k, slices, B, …], …}"""
-        found = [next(reader) for _ in range(k * slices)]
-        return {name: np.stack([x[name] for x in found]).reshape(k, slices, *found[0][name].shape) for name in data}
+        found = _stacked([next(reader) for _ in range(k * slices)])
+        return jax.tree.map(lambda x: x.reshape(k, slices, *x.shape[1:]), found)
 
     def take(game, read, k):
         if isinstance(game, Game):
-            own = several(reader(seed, parallel.share(batch)), k, game.slices)
+            own = some(reader(seed, parallel.share(batch)), k, game.slices)
             return parallel.join(own, layout.spread(2))
-        found = {i: several(reader(i, slice(None)), k, game.slices) for i in set(game.seeds)}
-        own = [found[i] for i in game.seeds]
-        return parallel.place({name: np.stack([x[name] for x in own]) for name in data}, layout.spread())
+        found = {i: some(reader(i, slice(None)), k, game.slices) for i in set(game.seeds)}
+        return parallel.place(_stacked([found[i] for i in game.seeds]), layout.spread())
 
     return Feed((), take, _as_read)
+
+
+def _stacked(trees):
+    return jax.tree.map(lambda *x: np.stack(x), *trees)
 
 
 def _as_read(shared, own):

@@ -8,7 +8,7 @@ over seeds or hyper-parameters, and differentiated, with one code path.
 
 A move takes one `jax.vjp` of `play` with respect to its movers and pulls each loss back to its own mover. What is
 off the diagonal of the game's Jacobian, and what nobody descends, is dead code that XLA deletes: no loss needs a
-`stop_gradient` between players.
+`stop_gradient` between players. Players who share a loss, as {"G": "both", "F": "both"}, share its pull-back.
 """
 
 import inspect
@@ -81,6 +81,7 @@ class Game:
     play: (nets, batch, key, step) -> {name: Turn}, the only description of who is fed what. A loss named like its
     player is that player's; others are extra losses of it. `nets.memory` is what the game remembers.
     sample: (nets, key, n, **options) -> n samples, with the networks in evaluation mode.
+    translations: {domain: (nets, x, key) -> x as it would be there}, with the networks in evaluation mode.
     """
 
     players: Mapping[str, Player]
@@ -90,6 +91,7 @@ class Game:
     parts: int = 1  # micro-batches whose gradients a move averages: part i is rows i::parts
     rule: Rule = field(default_factory=lambda: in_order)
     sample: Callable[..., Tree] | None = None
+    translations: Mapping[str, Callable[["Nets", Tree, Tree], Tree]] = field(default_factory=dict)
 
     @property
     def slices(self) -> int:
@@ -211,22 +213,23 @@ def evaluate(game: Game, state: State, params: Mapping[str, Tree], batch: Tree, 
 
 
 def own_gradients(play: Callable, losses: Mapping[str, str], params: Mapping[str, Tree]):
-    """({n: ∂L_n/∂θ_n}, (turns, memory)) of play: {n: θ_n} -> (turns, memory) at `params`, one pull-back a mover."""
+    """({n: ∂L_n/∂θ_n}, (turns, memory)) of play: {n: θ_n} -> (turns, memory) at `params`, one pull-back a loss."""
 
     def values(moving):
         with jax.named_scope("losses"):
             turns, memory = play(moving)
-        return {n: turns[name].loss for n, name in losses.items()}, (turns, memory)
+        return {name: turns[name].loss for name in losses.values()}, (turns, memory)
 
     at_params, pull, played = jax.vjp(values, params, has_aux=True)
-    only = lambda n: {m: jnp.full_like(value, m == n) for m, value in at_params.items()}
-    return {n: pull(only(n))[0][n] for n in losses}, played
+    only = lambda name: {other: jnp.full_like(value, other == name) for other, value in at_params.items()}
+    pulled = {name: pull(only(name))[0] for name in at_params}
+    return {n: pulled[name][n] for n, name in losses.items()}, played
 
 
 def report(losses: Mapping[str, str], turns: Mapping[str, Turn], memory: Mapping[str, Tree]):
     """(memory, metrics): what the losses descended remember, on top of `memory`, and what they report."""
     memory, metrics = dict(memory), {}
-    for name in losses.values():
+    for name in dict.fromkeys(losses.values()):
         metrics |= {f"loss/{name}": turns[name].loss} | turns[name].metrics
         for n, new in turns[name].memory.items():
             memory[n] = new if n == "game" else memory[n] | new
@@ -234,7 +237,7 @@ def report(losses: Mapping[str, str], turns: Mapping[str, Turn], memory: Mapping
 
 
 def gradient(game: Game, state: State, losses: Mapping[str, str], batch: Tree, key: Tree):
-    """({n: ∂L_n/∂θ_n}, (memory, metrics)) on a `batch` [B, …]: one forward pass, one pull-back a mover."""
+    """({n: ∂L_n/∂θ_n}, (memory, metrics)) on a `batch` [B, …]: one forward pass, one pull-back a loss."""
     play = lambda moving: evaluate(game, state, state.params | moving, batch, key)
     grads, played = own_gradients(play, losses, {n: state.params[n] for n in losses})
     return grads, report(losses, *played)

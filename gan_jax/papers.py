@@ -5,6 +5,7 @@ Config, the default first), `game(config)`, `data(config)`, and `example(config)
 
 It may hold scores of its own: `score(config)`, which takes samples [n, …] to {name: Score}, n being `config.samples`;
 `perfect(config)`, what exact samples get; and PUBLISHED, {preset: {name: (mean, standard error or None)}}, by PROTOCOL.
+Where its game translates images, `held_out(config)` has those that pictures and scores are made of.
 """
 
 import dataclasses

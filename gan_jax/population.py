@@ -53,6 +53,11 @@ class Population:
         """How many batches a round reads, as of a Game."""
         return self.member(0).slices
 
+    @cached_property
+    def translations(self) -> Mapping[str, Callable]:
+        """As of a Game; only their names are of use here."""
+        return self.member(0).translations
+
     def member(self, i: int) -> Game:
         """The Game of member i alone. UserError if there is none."""
         if not 0 <= i < len(self):

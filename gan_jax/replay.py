@@ -24,14 +24,13 @@ from jaxtyping import Array, Bool
 from tqdm import tqdm
 
 from gan_jax import checkpoint, nn, population
-from gan_jax.data import OnDisk, content_hash, stream, to_float
+from gan_jax.data import as_data, content_hash, read, to_float
 from gan_jax.errors import UserError
 from gan_jax.game import Game, State, continued, step
 from gan_jax.population import Games
 from gan_jax.run import Schedule, abstract_state, as_schedule, batch_spec, left_by, played, zeros
 
 Tree = Any  # a pytree of arrays
-Data = Mapping[str, Any]  # {"x": [n, …], "y": [n]}
 
 FINITE, INF, NAN = 0, 1, 2  # how bad a value is
 VALUES = {INF: "inf", NAN: "nan"}
@@ -85,7 +84,7 @@ def replay(
 
     UserError for other data, for a population without a `member`, and where there is nothing to play.
     """
-    folder, data = Path(folder), _arrays(data)
+    folder, data = Path(folder), as_data(data)
     about, schedule = played(folder, game)
     if about["data"] != content_hash(data):
         raise UserError(f"This is not the data that {folder} was trained on: give the same, in the same order.")
@@ -116,31 +115,25 @@ def _alone(schedule, i):
     return lambda t: game(schedule(t))
 
 
-def _arrays(data):
-    data = data if isinstance(data, dict) else {"x": data}
-    return {name: x if isinstance(x, OnDisk) else np.asarray(x) for name, x in data.items()}
-
-
 def first_fault(
     game: Game | Schedule, state: State, data: Any, *, batch: int, seed: int, steps: int, progress: bool = False
 ) -> Fault | None:
     """The same from a State of any round, of a run with this batch and seed. UserError if it is not finite itself."""
-    schedule, data, t = as_schedule(game), _arrays(data), int(state.step)
+    schedule, data, t = as_schedule(game), as_data(data), int(state.step)
     if not _still_finite(state):
         raise UserError(f"The State of round {t} is already not finite: play from an earlier one.")
-    spec, n, read = batch_spec(data, batch), len(data["x"]), sum(schedule(i).slices for i in range(t))
+    spec, place = batch_spec(data, batch), batch * sum(schedule(i).slices for i in range(t))
     now: Any = left_by(schedule, t)
     before = None
     for i in tqdm(range(t, steps), disable=not progress, unit=" rounds", leave=False):
         if schedule(i) is not now:
             now, before = schedule(i), None
             state = continued(_born(now, seed, zeros(now, spec)), state)
-        rows = stream(seed, read * batch, now.slices * batch, n)
-        own = {name: x[rows].reshape(now.slices, batch, *x.shape[1:]) for name, x in data.items()}
+        own = read(data, seed, place, now.slices, batch)
         after, metrics, good = _round(now, state, own)
         if not good:
             return explain(now, state, own, after, metrics, before)
-        before, state, read = (state, own), after, read + now.slices
+        before, state, place = (state, own), after, place + batch * now.slices
     return None
 
 
@@ -155,7 +148,7 @@ def _round(game, state, batch):
     return state, metrics, finite(state, metrics)
 
 
-def explain(game: Game, state: State, batch: Data, after: State, metrics: dict, before=None) -> Fault:
+def explain(game: Game, state: State, batch: Tree, after: State, metrics: dict, before=None) -> Fault:
     """What first went wrong in the round that took `state` on `batch` [slices, B, …] to `after` and `metrics`.
 
     Blamed is the first equation whose value is not finite though what it is made of is, and by which the end of the

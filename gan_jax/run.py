@@ -32,14 +32,14 @@ from gan_jax.population import Games
 
 FORMAT = 1  # of the run folder; rises when an older one could no longer be read as it is
 FREE = {"steps", "data"}  # fields that may change between two starts of one run
-CHUNK = 256  # samples made at once
+CHUNK, TOGETHER = 256, 16  # samples made, and images translated, at once
 MEMBERS = 4_096  # of a population that a file describes, at most
 DTYPES = {"bool", "float16", "bfloat16", "float32", "float64"} | {
     f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)
 }
 
 Schedule = Callable[[int], Games]  # round -> one of a few made beforehand
-Spec = Mapping[str, Any]  # {name: [shape of a batch, dtype]}
+Spec = Mapping[str, Any]  # {name: [shape of a batch, dtype]}, or that for each of several sets
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,30 @@ class Run:
         axis = np.ndim(self.state.step)
         return np.take(np.concatenate(chunks, axis), np.arange(n), axis)
 
+    def translate(self, x: Any, to: str, key=None) -> np.ndarray:
+        """Images x [n, h, w, c] as they would be in the domain `to`, all in [-1, 1].
+
+        Of a population [members, n, h, w, c], each member's of the same x or, if it is of that shape, of its own.
+        Image i is a function of x[i] and fold_in(key, i) alone. UserError for a domain that the game does not know,
+        and for images of a size that its network does not take.
+        """
+        known = self.game.translations
+        if to not in known:
+            where = f"only {', '.join(known)}" if known else "and to no other domain either"
+            raise UserError(f"This game does not translate to {to!r}, {where}.")
+        members = np.shape(self.state.step)
+        x = np.asarray(x, np.float32)
+        x = np.broadcast_to(x, (*members, *x.shape[-4:]))
+        axis, key = len(members), jax.random.key(0) if key is None else key
+        n = x.shape[axis]
+        together, make = min(n, TOGETHER), translator(self.game, to)
+        chunks = []
+        for start in range(0, n, together):
+            rows = np.arange(start, start + together)
+            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
+            chunks.append(np.asarray(make(self.state, np.take(x, rows, axis, mode="clip"), keys)))
+        return np.take(np.concatenate(chunks, axis), np.arange(n), axis)
+
     def member(self, i: int) -> "Run":
         """Member i of a population as a training of its own, kept nowhere. UserError if there is none."""
         if isinstance(self.game, Game):
@@ -78,11 +102,11 @@ def sampler(games: Games, n: int = CHUNK, **options):
 
     def make(game, state, key):
         if game.sample is None:
-            raise UserError("This game does not say how to sample: give Game(sample=(nets, key, n) -> x).")
-        nets = Nets({name: net(game, state, name) for name in game.players})
-        nets.memory = state.memory["game"]
+            translates = "It translates images: use `python -m gan_jax translate`, or run.translate."
+            how = translates if game.translations else "Give Game(sample=(nets, key, n) -> x)."
+            raise UserError(f"This game does not say how to sample. {how}")
         try:
-            return game.sample(nets, key, n, **options)
+            return game.sample(_in_use(game, state), key, n, **options)
         except TypeError as error:
             unknown = [name for name in options if f"'{name}'" in str(error)]
             if not unknown:
@@ -90,6 +114,24 @@ def sampler(games: Games, n: int = CHUNK, **options):
             raise UserError(f"The samples of this game take no {unknown[0]}: leave it out.") from None
 
     return jax.jit(lambda state, key: parallel.whole(population.each(games, make, state, shared=(key,))))
+
+
+@lru_cache(maxsize=16)
+def translator(games: Games, to: str):
+    """The compiled (state, x [n, …], keys [n]) -> x in the domain `to`, each image alone; of each member alike."""
+
+    def make(game, state, x, keys):
+        nets, f = _in_use(game, state), game.translations[to]
+        return jax.vmap(lambda x, key: f(nets, x[None], key)[0])(x, keys)
+
+    return jax.jit(lambda state, x, keys: parallel.whole(population.each(games, make, state, x, shared=(keys,))))
+
+
+def _in_use(game, state):
+    """All networks in evaluation mode, with averaged weights where the game keeps them."""
+    nets = Nets({name: net(game, state, name) for name in game.players})
+    nets.memory = state.memory["game"]
+    return nets
 
 
 def load(folder: str | Path, game: Game | Schedule | None = None, step: int | None = None) -> Run:
@@ -152,13 +194,13 @@ def left_by(schedule: Schedule, t: int) -> Games:
 def batch_spec(data: Mapping[str, Any], batch: int) -> Spec:
     """{name: [shape, dtype]} of a batch of `data` as the game sees it, where bytes have become floats."""
     dtype = lambda x: "float32" if x.dtype == np.uint8 else str(jax.dtypes.canonicalize_dtype(x.dtype))
-    return {name: [[batch, *x.shape[1:]], dtype(x)] for name, x in data.items()}
+    return jax.tree.map(lambda x: [[batch, *x.shape[1:]], dtype(x)], dict(data))
 
 
 def zeros(game: Games, spec: Spec):
     """A round's batch [slices, B, …] of zeros."""
     limits.check(game.slices * _bytes(spec), "A round's batch")
-    return {name: jnp.zeros((game.slices, *shape), dtype) for name, (shape, dtype) in spec.items()}
+    return jax.tree.map(lambda leaf: jnp.zeros((game.slices, *leaf[0]), leaf[1]), dict(spec), is_leaf=_is_leaf)
 
 
 def abstract_state(game: Games, spec: Spec) -> State:
@@ -167,7 +209,13 @@ def abstract_state(game: Games, spec: Spec) -> State:
 
 
 def _bytes(spec):
-    return sum(math.prod(shape) * jnp.dtype(dtype).itemsize for shape, dtype in spec.values())
+    leaves = jax.tree.leaves(dict(spec), is_leaf=_is_leaf)
+    return sum(math.prod(shape) * jnp.dtype(dtype).itemsize for shape, dtype in leaves)
+
+
+def _is_leaf(node):
+    """[shape, dtype] in a Spec."""
+    return not isinstance(node, Mapping)
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -203,12 +251,13 @@ def _flaws(about):
             yield entry, f"not a {kind.__name__}"
             return
     count = lambda n, most: type(n) is int and 0 <= n < most
-    for leaf in about["batch"].values():
+    sets = [one if isinstance(one, dict) else {"": one} for one in about["batch"].values()]
+    for leaf in (leaf for one in sets for leaf in one.values()):
         match leaf:
             case [[*shape], str(dtype)] if dtype in DTYPES and len(shape) <= 8 and all(count(n, 2**63) for n in shape):
                 pass
             case _:
-                yield "batch", "which must be {name: [shape, dtype]}"
+                yield "batch", "which must be {name: [shape, dtype]}, or that for each of several sets"
     number = lambda x: type(x) in (int, float) and abs(x) < 2**128  # float32's
     match about.get("members"):
         case None:

@@ -17,7 +17,7 @@ from jax import lax
 from tqdm import tqdm
 
 from gan_jax import checkpoint, feeds, parallel, population
-from gan_jax.data import RESIDENT, OnDisk, check_enough, content_hash
+from gan_jax.data import RESIDENT, as_data, check_enough, content_hash, epoch
 from gan_jax.errors import UserError
 from gan_jax.game import Game, State, continued, step
 from gan_jax.log import Log, Played
@@ -56,8 +56,8 @@ def train(
     """Play `game` on `data` up to round `steps`; a run already in the folder `run` goes on from its checkpoint.
 
     game: a Game, a Population of them, or a schedule t -> either that returns one of a few made beforehand.
-    data: an array [n, …] or {"x": [n, …], "y": [n]}, in memory or OnDisk; uint8 becomes float32 in [-1, 1] on the
-        device.
+    data: an array [n, …] or {"x": [n, …], "y": [n]}, in memory or OnDisk; or several such sets that are not paired,
+        {"A": {"x": …}, "B": {"x": …}}. uint8 becomes float32 in [-1, 1] on the device.
     seed: of the first weights, the noise and the data's order; the members of a population have their own.
     start: the State of another training of the same networks, with whose weights and averages this one is born.
     state: a State of this very game, of any round, to go on from; not with a `run`, whose checkpoints say that.
@@ -84,8 +84,7 @@ def train(
     written, and a loss or gradient that is no longer finite: the run stops, and the last good checkpoint stays.
     """
     schedule, folder, given = as_schedule(game), None if run is None else Path(run).absolute(), state
-    data = data if isinstance(data, dict) else {"x": data}
-    data = {name: x if isinstance(x, OnDisk) else np.asarray(x) for name, x in data.items()}
+    data = as_data(data)
     check_enough(data, batch)
     if not 0 <= seed < 2**32:
         raise UserError(f"seed is {seed}: it must be from 0 to {2**32 - 1}, or it would be cut to that.")
@@ -126,7 +125,7 @@ def train(
         held.enter_context(_advice(explain, folder, paper))
         quiet = not (progress and parallel.first())
         bar = held.enter_context(tqdm(total=steps, initial=t, disable=quiet, unit=" rounds", dynamic_ncols=True))
-        log = Log(folder, bar, writers, batch, len(data["x"]), read, now - meta.get("seconds", 0.0), now)
+        log = Log(folder, bar, writers, batch, epoch(data), read, now - meta.get("seconds", 0.0), now)
         stop = held.enter_context(_stop_signals())
         held.enter_context(_closing(saves))
         periods = [log_every, checkpoint_every, *(every for every, *_ in callbacks)]

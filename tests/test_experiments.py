@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from gan_jax import cost, papers
-from gan_jax.data import batch_indices, gather
+from gan_jax import data as sources
+from gan_jax.data import gather, to_float
 from gan_jax.errors import UserError
 from gan_jax.game import init, move, step
 from gan_jax.optimizers import sgd
@@ -20,16 +21,16 @@ PRESETS = [f"{name}:{preset}" for name in papers.names() for preset in papers.pa
 
 
 def spec(module, config):
-    return {name: [[config.batch, *x.shape], str(x.dtype)] for name, x in module.example(config).items()}
+    return jax.tree.map(lambda x: [[config.batch, *x.shape], str(x.dtype)], module.example(config))
 
 
 def read(module, config):
     """The paper's data, or noise shaped like `example` where the data is not at hand."""
     try:
-        return jax.device_put(module.data(config))
+        return jax.tree.map(np.asarray, module.data(config))
     except UserError:
         rng, n = np.random.default_rng(0), 4 * config.batch
-        noise = lambda x: jnp.asarray(rng.uniform(-1, 1, (n, *x.shape)), x.dtype)
+        noise = lambda x: rng.uniform(-1, 1, (n, *x.shape)).astype(x.dtype)
         return jax.tree.map(noise, module.example(config))
 
 
@@ -51,10 +52,10 @@ def test_the_file_of_a_paper(name):
 def test_two_rounds_of_tiny(name):
     module = papers.paper(name)
     config = module.TINY
-    schedule, data = as_schedule(module.game(config)), read(module, config)
-    game, n = schedule(0), len(data["x"])
-    plan = [batch_indices(config.seed, t, n, config.batch, game.slices) for t in range(2)]
-    batches = [gather(data, jnp.asarray(indices)) for indices in plan]
+    game, data = as_schedule(module.game(config))(0), read(module, config)
+    places = [t * game.slices * config.batch for t in range(2)]
+    batches = [sources.read(data, config.seed, place, game.slices, config.batch) for place in places]
+    batches = [jax.tree.map(lambda x: to_float(jnp.asarray(x)), batch) for batch in batches]
     state = first = jax.jit(partial(init, game))(jax.random.key(config.seed), batches[0])
     for batch in batches:
         state, metrics = jax.jit(step, static_argnums=0)(game, state, batch)

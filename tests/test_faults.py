@@ -197,14 +197,14 @@ def test_damaged_checkpoints_are_not_kept_in_place_of_sound_ones(tmp_path, strai
 @pytest.mark.parametrize("dispatch, saved", [(1, 7), (4, 5)])
 def test_a_data_file_that_disappears(tmp_path, monkeypatch, straight, dispatch, saved):
     module = sys.modules["gan_jax.feeds"]
-    read = module.stream
+    read = module.streams
 
     def lost(seed, first, count, n):
         if first + count > 7 * GAME.slices * 8:
             raise UserError("x/7.png is gone: put it back and start again.")
         return read(seed, first, count, n)
 
-    monkeypatch.setattr(module, "stream", lost)
+    monkeypatch.setattr(module, "streams", lost)
     for _ in range(2):  # the second finds it gone before its first round
         with pytest.raises(UserError, match=r"^x/7.png is gone: put it back and start again.$"):
             train(GAME, POINTS, steps=25, run=tmp_path, dispatch=dispatch)

@@ -24,6 +24,7 @@ MAY_IMPORT = {
             "priors",
             "papers",
             "parallel",
+            "pool",
             "viz",
             "writers",
         ]
@@ -42,6 +43,7 @@ MAY_IMPORT = {
     "cost": {"game", "run", "population"},
     "flags": {"papers"},
     "fork": {"checkpoint", "game", "run", "data", "papers", "population"},
+    "translation": {"data", "run", "viz"},
     "evaluate": {"data", "metrics", "papers", "run"},
     "cli": {path.stem for path in PACKAGE.iterdir()},
     "__init__": {"replay", "run", "train"},

@@ -8,7 +8,7 @@ import lzma
 import os
 import tarfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,11 @@ from gan_jax import limits
 from gan_jax.data.disk import OnDisk
 from gan_jax.errors import UserError
 
+Fit = Callable[[Any, str], np.ndarray]  # (a PIL image, what to call it) -> uint8 [h, w, c]
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-SPLITS = {"train", "val", "valid", "validation", "test"}
+UNPAIRED = {"trainA", "trainB", "valA", "valB", "testA", "testB"}
+SPLITS = {"train", "val", "valid", "validation", "test"} | UNPAIRED
 GREYS = ("1", "L", "LA")  # PIL's modes
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 FORMATS = ("PNG", "JPEG", "WEBP")  # by its first bytes, a .png may be PostScript, which PIL would have run
@@ -30,20 +33,18 @@ UNPACK = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}  # by a 
 HEADERS = 2**16  # bytes of what a tar says of one member
 
 
-def read_images(
-    path: Path, split: str, size: int | None, channels: int | None, resident: int
-) -> dict[str, np.ndarray | OnDisk]:
+def read_images(path: Path, split: str, fit: Fit, resident: int) -> dict[str, np.ndarray | OnDisk]:
     """The pictures in a folder or tar, sorted by name; their class is their subfolder, where there are any.
 
     UserError for a tar of more than `resident` bytes of pictures, for its members have no random access.
     """
     files = _in_folder(path) if path.is_dir() else _in_tar(path, resident)
     if not files:
-        raise UserError(f"'{path}' has no pictures in it ({', '.join(SUFFIXES)}): give another folder or tar.")
+        raise UserError(_empty(path))
     tails = _of_split(sorted(files), split, path)
     names = list(tails)
     opened, identity = lambda rows: [files[names[i]] for i in rows], lambda: _names_and_sizes(names, files)
-    x = stack(names, opened, path, size, channels, resident, identity)
+    x = stack(names, opened, path, fit, resident, identity)
     if isinstance(x, OnDisk) and not path.is_dir():
         raise UserError(_unpack(path, resident))
     y = _classes(tails, path)
@@ -60,6 +61,10 @@ def _names_and_sizes(names, paths):
     """Of a folder's pictures, as 16 hexadecimal digits: to read what they hold may take hours."""
     lines = (f"{name} {paths[name].stat().st_size}\n" for name in names)
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def _empty(path):
+    return f"'{path}' has no pictures in it ({', '.join(SUFFIXES)}): give another folder or tar."
 
 
 def _unpack(path, resident):
@@ -164,8 +169,7 @@ def stack(
     names: Sequence[str],
     opened: Callable[[Sequence[int]], Sequence[Path | io.BytesIO]],
     where: os.PathLike | str,
-    size: int | None,
-    channels: int | None,
+    fit: Fit,
     resident: int,
     identity: Callable[[], str],
 ) -> UInt8[np.ndarray | OnDisk, "n h w c"]:
@@ -175,7 +179,9 @@ def stack(
     """
     from PIL import Image
 
-    decode = lambda i, file: fit(_decode(file, f"'{names[i]}' in '{where}'"), size, channels)
+    def decode(i, file):
+        name = f"'{names[i]}' in '{where}'"
+        return fit(_decode(file, name), name)
 
     def read(rows):
         x = np.empty((len(rows), *shape), np.uint8)
@@ -247,6 +253,28 @@ def fit(image, size: int | None, channels: int | None) -> UInt8[np.ndarray, "h w
         image = _square(image, size)
     pixels = np.asarray(image)
     return pixels[..., None] if mode == "L" else pixels
+
+
+def fit_pair(image, size: int | None, channels: int | None, name: str) -> UInt8[np.ndarray, "h w c"]:
+    """A PIL image of two halves, each fitted by itself. UserError for an odd width."""
+    w, h = image.size
+    if w % 2:
+        raise UserError(f"{name} is {w}x{h}, no pair of pictures side by side: its width must be even.")
+    halves = image.crop((0, 0, w // 2, h)), image.crop((w // 2, 0, w, h))
+    return np.concatenate([fit(half, size, channels) for half in halves], 1)
+
+
+def one_by_one(path: Path, channels: int | None) -> Iterator[tuple[str, UInt8[np.ndarray, "h w c"]]]:
+    """(name, picture) of those in a folder or tar, or of the one file, sorted by name, each of its own size.
+
+    UserError where there are none, and for one that cannot be read, when it is met.
+    """
+    single = path.is_file() and _is_picture(path.name)
+    files = {path.name: path} if single else _in_folder(path) if path.is_dir() else _in_tar(path, limits.memory())
+    if not files:
+        raise UserError(_empty(path))
+    for name in sorted(files):
+        yield name, fit(_decode(files[name], f"'{name}' in '{path}'"), None, channels)
 
 
 def _square(image, size):

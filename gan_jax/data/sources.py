@@ -11,8 +11,8 @@ import numpy as np
 
 from gan_jax import limits
 from gan_jax.data.disk import OnDisk, mirrored
-from gan_jax.data.images import read_images, refit
-from gan_jax.data.plan import Data
+from gan_jax.data.images import fit, fit_pair, read_images, refit
+from gan_jax.data.plan import Data, Set, several
 from gan_jax.data.raw import read_cifar10, read_idx_folder, read_idx_pair
 from gan_jax.data.tfds import read_tfds
 from gan_jax.errors import UserError
@@ -26,13 +26,16 @@ def load(
     size: int | None = None,
     channels: int | None = None,
     split: str = "train",
+    pairs: bool = False,
     resident: int = RESIDENT,
-) -> Data:
+) -> Set:
     """{"x": uint8 [n, h, w, c]} and, where there are labels, "y" int32 [n], always in the same order.
 
     A source is a built-in name (`digits`); a folder or tar of pictures, whose subfolders are the classes; idx files
     or their folder; CIFAR-10's binary batches; a .npz; `tfds:NAME` or `tfds:NAME@DATA_DIR`; or arrays from Python,
     which may also be floats in [-1, 1]. `size` cuts every image to size x size, `channels` makes it grey or colour.
+    With `pairs` each picture is two side by side, which are cut by themselves: x is [n, size, 2 · size, c]. Sets that
+    are not paired lie in one folder or tar as trainA, trainB, testA, …: each is a `split`.
 
     x is an array in memory, but an OnDisk, whose pictures are decoded when they are indexed, where those of a folder
     or TFDS set, decoded, are more than `resident` bytes. A tar of more must be unpacked: a UserError says so.
@@ -43,20 +46,21 @@ def load(
         raise UserError(f"--channels {channels} is neither 1 (grey) nor 3 (colour).")
     limits.check(3 * (size or 0) ** 2, f"An image of --size {size}", limits.small())
     if isinstance(source, str | os.PathLike):
-        where, data = f"'{source}'", _read(os.fspath(source), size, channels, split, resident)
+        fitted = lambda image, name: fit_pair(image, size, channels, name) if pairs else fit(image, size, channels)
+        where, data = f"'{source}'", _read(os.fspath(source), fitted, split, resident)
     else:
         where, data = "the data", source if isinstance(source, dict) else {"x": source}
         _only(where, split)
-    return _checked(data, where, size, channels)
+    return _checked(data, where, size, channels, pairs)
 
 
-def _read(source, size, channels, split, resident):
+def _read(source, fit, split, resident):
     """The arrays of a built-in set, of TFDS, or of a path, by what it is."""
     if source in BUILT_IN:
         _only(f"'{source}'", split)
         return BUILT_IN[source]()
     if source.startswith("tfds:"):
-        return read_tfds(source, split, size, channels, resident)
+        return read_tfds(source, split, fit, resident)
     path = Path(source).expanduser()
     if not source or not path.exists():
         raise UserError(_missing(source))
@@ -65,7 +69,7 @@ def _read(source, size, channels, split, resident):
     if path.is_dir() and any(path.glob("*_batch*.bin")):
         return read_cifar10(path, split)
     if path.is_dir() or re.search(r"\.(tar(\.(gz|xz|bz2))?|tgz)$", path.name):
-        return read_images(path, split, size, channels, resident)
+        return read_images(path, split, fit, resident)
     _only(f"'{path}'", split)
     if path.suffix == ".npz":
         return read_npz(path)
@@ -113,11 +117,16 @@ def _missing(source):
     return f"'{source}' is neither a path nor a built-in set ({', '.join(BUILT_IN)}): {hint}"
 
 
-def _checked(data, where, size, channels):
+def _checked(data, where, size, channels, pairs):
     """The data as `load` promises it: images [n, h, w, c] at the size and channels asked for, a label for each."""
     if set(data) not in ({"x"}, {"x", "y"}):
         raise UserError(f"{where} has the arrays {', '.join(data)}: name the images x and their labels y.")
-    x = data["x"] if isinstance(data["x"], OnDisk) else _images(np.asarray(data["x"]), where, size, channels)
+    x = data["x"] if isinstance(data["x"], OnDisk) else np.asarray(data["x"])
+    if not isinstance(x, OnDisk):
+        if pairs and (x.ndim not in (3, 4) or x.shape[2] % 2):
+            raise UserError(f"x of {where} has the shape {x.shape}, no pairs side by side: the width must be even.")
+        halves = np.split(x, 2, 2) if pairs else [x]
+        x = np.concatenate([_images(half, where, size, channels) for half in halves], 2)
     return {"x": x} if "y" not in data else {"x": x, "y": _labels(np.asarray(data["y"]), len(x), where)}
 
 
@@ -165,8 +174,10 @@ def content_hash(data: Data) -> str:
     memory are another set.
     """
     digest = hashlib.sha256()
-    for name in sorted(data):
-        leaf = data[name]
+    sets = data if several(data) else {"": data}
+    leaves = {f"{one}/{name}" if one else name: leaf for one, own in sets.items() for name, leaf in own.items()}
+    for name in sorted(leaves):
+        leaf = leaves[name]
         digest.update(f"{name} {leaf.dtype.str} {leaf.shape}\n".encode())
         digest.update(leaf.identity.encode() if isinstance(leaf, OnDisk) else np.ascontiguousarray(leaf).data)
     return digest.hexdigest()[:16]

@@ -9,13 +9,11 @@ import numpy as np
 
 from gan_jax import limits
 from gan_jax.data.disk import CHUNK, OnDisk
-from gan_jax.data.images import stack
+from gan_jax.data.images import Fit, stack
 from gan_jax.errors import UserError
 
 
-def read_tfds(
-    source: str, split: str, size: int | None, channels: int | None, resident: int
-) -> dict[str, np.ndarray | OnDisk]:
+def read_tfds(source: str, split: str, fit: Fit, resident: int) -> dict[str, np.ndarray | OnDisk]:
     """A prepared set of images, `tfds:NAME` or `tfds:NAME@DATA_DIR`, in its own order.
 
     Labels are read at the beginning, and pictures too where they take no more than `resident` bytes when decoded.
@@ -31,7 +29,7 @@ def read_tfds(
     n, read = range(len(records)), lambda rows: _examples(records, rows, source)
     opened = lambda rows: [io.BytesIO(example[x_name]) for example in read(rows)]
     identity = lambda: f"{builder.info.full_name} {split}"
-    data = {"x": stack([f"{split} {i}" for i in n], opened, source, size, channels, resident, identity)}
+    data = {"x": stack([f"{split} {i}" for i in n], opened, source, fit, resident, identity)}
     if isinstance(kinds.get(y_name), features.ClassLabel):
         chunks = (n[start : start + CHUNK] for start in n[::CHUNK])
         data["y"] = np.array([example[y_name] for rows in chunks for example in read(rows)])

@@ -42,3 +42,27 @@ class BatchNorm(nn.Module):
                     average.value = self.momentum * average.value + (1 - self.momentum) * new
         y = (wide - mean) * (lax.rsqrt(var + self.epsilon) * scale) + bias
         return y.astype(self.dtype or jnp.result_type(x, scale))
+
+
+class InstanceNorm(nn.Module):
+    """(x − E x) / √(Var x + ε) over the space of each image and channel, and `affine` · scale + bias.
+
+    Ulyanov et al. 2016. What batch normalisation does to a batch of one; it has no running statistics.
+    """
+
+    affine: bool = False
+    epsilon: float = 1e-5
+    dtype: Any = None
+    param_dtype: Any = jnp.float32
+    scale_init: Callable = nn.initializers.ones_init()
+    bias_init: Callable = nn.initializers.zeros_init()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space c"]:
+        axes, wide = range(1, x.ndim - 1), x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        centred = wide - wide.mean(axes, keepdims=True)
+        y = centred * lax.rsqrt(jnp.square(centred).mean(axes, keepdims=True) + self.epsilon)
+        if self.affine:
+            y *= self.param("scale", self.scale_init, x.shape[-1:], self.param_dtype)
+            y += self.param("bias", self.bias_init, x.shape[-1:], self.param_dtype)
+        return y.astype(self.dtype or x.dtype)

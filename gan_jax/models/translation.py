@@ -1,0 +1,127 @@
+"""The networks of pix2pix and CycleGAN: from a picture to a picture, of any size that they divide, and of patches.
+
+Isola, Zhu, Zhou, Efros. Image-to-image translation with conditional adversarial networks. CVPR 2017. arXiv:1611.07004
+Zhu, Park, Isola, Efros. Unpaired image-to-image translation using cycle-consistent adversarial networks. ICCV 2017.
+arXiv:1703.10593
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.initializers import normal
+
+from gan_jax.errors import UserError
+from gan_jax.nn.conv import Conv, ConvTranspose
+from gan_jax.nn.norm import InstanceNorm
+
+
+def _layers(dtype):
+    """A convolution, its transpose, and the affine normalisation of pix2pix; weights from N(0, .02)."""
+    scale: Callable = lambda key, shape, dtype=jnp.float32: 1 + normal(0.02)(key, shape, dtype)
+    conv, up = (partial(f, dtype=dtype, kernel_init=normal(0.02)) for f in (Conv, ConvTranspose))
+    return conv, up, partial(InstanceNorm, True, dtype=dtype, scale_init=scale)
+
+
+def _check_size(x, step, least, name):
+    """UserError for a picture whose sides are no multiples of `step`, or too short."""
+    sides = x.shape[1:3]
+    if any(side % step or side < least for side in sides):
+        fit = lambda side: max(round(side / step) * step, -(-least // step) * step)
+        h, w = sides
+        raise UserError(
+            f"{name} takes no picture of {w}x{h}: its sides must be multiples of {step}, at least"
+            f" {-(-least // step) * step}, such as {fit(w)}x{fit(h)}."
+        )
+
+
+def _reflected(x, edge):
+    """Reflection padding."""
+    return jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0)), mode="reflect")
+
+
+class ResNet(nn.Module):
+    """x [b, h, w, c] -> [b, h, w, channels] in (-1, 1), sides multiples of 4: CycleGAN's generator.
+
+    c7s1-64, d128, d256, R256 …, u128, u64, c7s1-3 in the paper's words (section 7.2): 6 blocks for 128 pixels, 9 for
+    256.
+    """
+
+    channels: int = 3
+    width: int = 64  # maps of the first layer
+    blocks: int = 9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        _check_size(x, 4, 8, "This generator")
+        conv, up, _ = _layers(self.dtype)
+        norm = InstanceNorm(dtype=self.dtype)
+        h = nn.relu(norm(conv(self.width, (7, 7), padding=0)(_reflected(x, 3))))
+        for k in (2, 4):
+            h = nn.relu(norm(conv(k * self.width, (3, 3), 2, 1)(h)))
+        for _ in range(self.blocks):
+            y = nn.relu(norm(conv(4 * self.width, (3, 3), padding=0)(_reflected(h, 1))))
+            h += norm(conv(4 * self.width, (3, 3), padding=0)(_reflected(y, 1)))
+        for k in (2, 1):
+            h = nn.relu(norm(up(k * self.width, (3, 3), 2, ((1, 0), (1, 0)))(h)))
+        y = conv(self.channels, (7, 7), padding=0)(_reflected(h, 3))
+        return jnp.tanh(y.astype(jnp.promote_types(self.dtype, jnp.float32)))
+
+
+class UNet(nn.Module):
+    """x [b, h, w, c] -> [b, h, w, channels] in (-1, 1), sides multiples of 2^depth: pix2pix's generator.
+
+    C64-C128-C256-C512-C512-C512-C512-C512 down, CD512-CD512-CD512-C512-C256-C128-C64 and the picture up, with skips
+    between maps of one size (appendix 6.1.1). Its dropout is the noise: it stays on when the network is used, so each
+    call needs a key. Each picture is normalised by itself, as batch normalisation does in batches of one.
+    """
+
+    channels: int = 3
+    width: int = 64  # maps of the first layer
+    depth: int = 8  # halvings
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        _check_size(x, 2**self.depth, 2**self.depth, "This generator")
+        conv, up, norm = _layers(self.dtype)
+        widths = [self.width * min(2**i, 8) for i in range(self.depth)]
+        h, skips = conv(widths[0], (4, 4), 2, 1, use_bias=False)(x), []
+        for i, features in enumerate(widths[1:], 2):
+            skips.append(h)
+            h = conv(features, (4, 4), 2, 1, use_bias=False)(nn.leaky_relu(h, 0.2))
+            h = norm()(h) if i < self.depth else h  # at the bottom a single pixel would be normalised away
+        for i, features in enumerate(widths[-2::-1]):
+            h = norm()(up(features, (4, 4), 2, 1, use_bias=False)(nn.relu(h)))
+            h = nn.Dropout(0.5, deterministic=False)(h) if i < 3 else h
+            h = jnp.concatenate([skips.pop(), h], -1)
+        y = up(self.channels, (4, 4), 2, 1)(nn.relu(h))
+        return jnp.tanh(y.astype(jnp.promote_types(self.dtype, jnp.float32)))
+
+
+class PatchGAN(nn.Module):
+    """x [b, h, w, c] -> logits [b, i, j], one for each of the overlapping patches: 70x70 pixels with 3 layers.
+
+    C64-C128-C256-C512 and a last convolution (pix2pix, appendix 6.1.2; CycleGAN, section 7.2); patches of 16, 34, 70,
+    142 pixels with 1, 2, 3, 4 `layers` of stride 2.
+    """
+
+    width: int = 64  # maps of the first layer
+    layers: int = 3
+    affine: bool = False  # with the normalisation of pix2pix, not of CycleGAN
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        _check_size(x, 1, 3 * 2**self.layers, f"This discriminator of {self.layers} layers")
+        conv, _, norm = _layers(self.dtype)
+        norm = norm if self.affine else partial(InstanceNorm, dtype=self.dtype)
+        h = nn.leaky_relu(conv(self.width, (4, 4), 2, 1)(x), 0.2)
+        for i in range(1, self.layers + 1):
+            features, stride = self.width * min(2**i, 8), 2 if i < self.layers else 1
+            h = nn.leaky_relu(norm()(conv(features, (4, 4), stride, 1, use_bias=not self.affine)(h)), 0.2)
+        y = conv(1, (4, 4), 1, 1)(h)[..., 0]
+        return y.astype(jnp.promote_types(self.dtype, jnp.float32))
