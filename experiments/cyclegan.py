@@ -75,14 +75,14 @@ MNIST = Config(
     channels=1,
     zoom=1.0,
     flip=False,
-    steps=2000,
+    steps=600,
     batch=4,
     width=12,
     blocks=2,
     width_D=24,
     layers_D=2,
     lr=1e-3,
-    schedule_steps=2000,
+    schedule_steps=600,
 )
 PRESETS = {
     "horse2zebra": Config(),
