@@ -19,8 +19,8 @@ step, as in the authors' code.
 
 Differs: pictures are brought to 286 pixels and cut to squares, the code's also stretched. The two sets are two
 streams, each without repetition in an epoch of its own; the code draws B's pictures with replacement. The learning
-rate falls round by round, the code's epoch by epoch. Weights before a normalisation have biases, as in the code, which
-change nothing. The MNIST presets have smaller networks, patches of 34 pixels, and no jitter.
+rate falls round by round, the code's epoch by epoch. Biases before a normalisation change nothing and stay 0. The
+MNIST presets have smaller networks, patches of 34 pixels, and no jitter.
 """
 
 from collections.abc import Callable

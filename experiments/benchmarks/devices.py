@@ -1,7 +1,7 @@
 """One trajectory on 1, 2, 4 and 8 devices, and from each on to each: how far it goes from that of one device.
 
-Four games, each in float32 for 10 rounds and in float64 for 100: the losses of every round and G's outputs on fixed
-noise are compared by their largest difference, relative to their largest value, and what the networks are fed (noise,
+Four games, each in float32 for 10 rounds and in float64 for 100: the losses of every round and G's outputs on a fixed
+input are compared by their largest difference, relative to their largest value, and what the networks are fed (noise,
 data in their order, augmented data) bit by bit. Processes stand for hosts and meet through gloo.
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 python experiments/benchmarks/devices.py measure --out OUT.json
@@ -32,7 +32,7 @@ from gan_jax.game import Game, Nets, Player, Turn, move
 from gan_jax.gan import gan
 from gan_jax.models import dcgan
 from gan_jax.optimizers import adam, ema
-from gan_jax.run import batch_spec
+from gan_jax.run import batch_spec, zeros
 
 BATCH, LATENT = 16, 4
 COUNTS = (1, 2, 4, 8)
@@ -94,34 +94,29 @@ def adaptive(dtype) -> Game:
 
 
 def cyclic(dtype) -> Game:
-    """Four players between digits and their negatives, with least squares, a cycle's loss and a pool of past fakes."""
+    """CycleGAN: four players, two sets in orders of their own, crops and flips, two pools, a rate that falls.
 
-    def play(nets, batch, key, step):
-        a, b, (pool, k_row, k_coin) = batch["x"], -jnp.roll(batch["x"], 1, 0), (nets.memory, *jax.random.split(key))
-        fake_b, fake_a = nets["G"](a), nets["F"](b)
-        cycle = jnp.abs(nets["F"](fake_b) - a).mean() + jnp.abs(nets["G"](fake_a) - b).mean()
-        rows = jax.random.permutation(k_row, len(pool))[:BATCH]
-        shown = jnp.where(jax.random.bernoulli(k_coin, shape=(BATCH, 1, 1, 1)), pool[rows], fake_b)
-        loss_D, _ = losses.least_squares(nets["D"](b), nets["D"](shown))
-        loss_E, _ = losses.least_squares(nets["E"](a), nets["E"](fake_a))
-        fooled = jnp.square(nets["D"](fake_b) - 1).mean() + jnp.square(nets["E"](fake_a) - 1).mean()
-        both = fooled + 10 * cycle
-        turns = {"G": Turn(both), "F": Turn(both), "E": Turn(loss_E)}
-        return turns | {"D": Turn(loss_D, {}, {"game": pool.at[rows].set(fake_b)})}
-
-    players = {name: Player(Dense(SHAPE), adam(2e-4, 0.5)) for name in "GF"}
-    players |= {name: Player(Dense(), adam(2e-4, 0.5)) for name in "DE"}
-    sample = lambda nets, key, n: nets["G"](jax.random.normal(key, (n, *SHAPE)))
-    return Game(players, play, (move("G", "F", "D", "E"),), memory=jnp.zeros((32, *SHAPE), dtype), sample=sample)
+    In float32 its networks are dense. Of the half a million ReLUs in a round of the convolutional ones some lie so near
+    their kink that rounding decides, and after ten rounds outputs are 0.1 apart; in float64 that is as rare as 1e-9.
+    """
+    game, side = papers.paper("cyclegan").game(CYCLEGAN), CYCLEGAN.size
+    dense = {"G": Dense((side, side, 1)), "D": Dense()}
+    nets = {
+        name: dense[name[0]] if dtype == jnp.float32 else p.net.clone(dtype=dtype) for name, p in game.players.items()
+    }
+    players = {name: dataclasses.replace(p, net=nets[name]) for name, p in game.players.items()}
+    return dataclasses.replace(game, players=players, memory=wide(jax.tree.map(jnp.asarray, game.memory)))
 
 
 SHAPE, PRIOR = (16, 16, 1), priors.normal(LATENT)
 GAMES: dict[str, Callable[[Any], Game]] = {f.__name__: f for f in (normalised, spectral, adaptive, cyclic)}
+CYCLEGAN = dataclasses.replace(papers.paper("cyclegan").TINY, batch=BATCH, size=12, zoom=16 / 12, flip=True, pool=40)
 
 
-def digits() -> dict[str, np.ndarray]:
-    """The embedded digits, twice as large."""
-    return {"x": np.kron(load("digits")["x"], np.ones((1, 2, 2, 1), np.uint8))}
+def digits(name: str) -> Any:
+    """What a game is played on: the embedded digits, twice as large; CycleGAN between half of them and negatives."""
+    x = np.kron(load("digits")["x"], np.ones((1, 2, 2, 1), np.uint8))
+    return {"A": {"x": x[:1000]}, "B": {"x": 255 - x[1000:]}} if name == "cyclic" else {"x": x}
 
 
 class Heard:
@@ -140,18 +135,22 @@ class Heard:
 
 def noting(game: Game) -> Game:
     """The same game, which remembers what its networks were fed in the last move of D: {"own", "fed"}."""
+    cycle = (CYCLEGAN.size, CYCLEGAN.size, 1)
+    shapes = {"G_AB": cycle, "D_B": cycle} if game.translations else {"G": (LATENT,), "D": SHAPE}
+    last = list(shapes)[-1]
 
     def play(nets, batch, key, step):
         own, notes = nets.memory["own"], {}
         heard = Nets({name: Heard(net, notes) for name, net in nets.items()})
         heard.memory = own
         turns = game.play(heard, batch, key, step)
-        D = turns["D"]
-        memory = {"own": D.memory.get("game", own), "fed": {name: notes[name].astype(FLOAT()) for name in ("G", "D")}}
-        return turns | {"D": D.replace(memory=D.memory | {"game": memory})}
+        own = next((turn.memory["game"] for turn in turns.values() if "game" in turn.memory), own)
+        memory = {"own": own, "fed": {name: notes[name].astype(FLOAT()) for name in shapes}}
+        others = lambda turn: {name: memory for name, memory in turn.memory.items() if name != "game"}
+        turns = {name: turn.replace(memory=others(turn)) for name, turn in turns.items()}
+        return turns | {last: turns[last].replace(memory=turns[last].memory | {"game": memory})}
 
-    latent = SHAPE if "F" in game.players else (LATENT,)
-    fed = {"G": jnp.zeros((BATCH, *latent), FLOAT()), "D": jnp.zeros((BATCH, *SHAPE), FLOAT())}
+    fed = {name: jnp.zeros((BATCH, *shape), FLOAT()) for name, shape in shapes.items()}
     return dataclasses.replace(game, play=play, memory={"own": game.memory, "fed": fed})
 
 
@@ -171,7 +170,9 @@ def follow(game: Game, state, steps: int, devices: int, data, **more) -> tuple[A
     run = train(game, data, state=state, steps=steps, **how, **more)
     told = [[value for name, value in sorted(row.items()) if name.startswith("loss/")] for row in rows]
     fed = {f"fed/{name}": np.asarray(x) for name, x in run.state.memory["game"]["fed"].items()}
-    return run.state, {"losses": np.array(told), "outputs": run.sample(jax.random.key(0), 8)} | fed
+    fixed = np.linspace(-1, 1, 8 * CYCLEGAN.size**2).reshape(8, CYCLEGAN.size, -1, 1)
+    outputs = run.translate(fixed, "B") if game.translations else run.sample(jax.random.key(0), 8)
+    return run.state, {"losses": np.array(told), "outputs": outputs} | fed
 
 
 def distance(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, float | bool]:
@@ -188,8 +189,7 @@ def distance(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[s
 
 def born(game: Game, data):
     """The State at round 0."""
-    batch = {name: jnp.zeros((game.slices, *shape), dtype) for name, (shape, dtype) in batch_spec(data, BATCH).items()}
-    return wide(jax.jit(population.born, static_argnums=(0, 1))(game, 0, batch))
+    return wide(jax.jit(population.born, static_argnums=(0, 1))(game, 0, zeros(game, batch_spec(data, BATCH))))
 
 
 def go_on(game: Game, folder: Path, steps: int, devices: int, data):
@@ -208,7 +208,7 @@ def keep(folder: Path, step: int, state) -> None:
 
 def matrix(name: str, rounds: int, counts: Sequence[int], folder: Path) -> dict[str, dict]:
     """{"n": all on n devices, "n -> m": half on n and half, from a checkpoint, on m} beside one device, the first."""
-    data, game = digits(), noting(GAMES[name](FLOAT()))
+    data, game = digits(name), noting(GAMES[name](FLOAT()))
     start = born(game, data)
     _, alone = follow(game, start, rounds, 1, data)
     np.savez(folder / f"{name}.npz", **alone)
@@ -234,8 +234,9 @@ def process(names: tyro.conf.Positional[tuple[str, ...]], /, how: str, rounds: i
     """One of several processes: each game straight, on data that lie on the devices and on data of which each process
     reads its own rows, and from the checkpoint that two devices of one process wrote."""
     parallel.start(how)
-    data, everywhere = digits(), jax.device_count()
+    everywhere = jax.device_count()
     for name in names:
+        data = digits(name)
         game = noting(GAMES[name](FLOAT()))
         start = born(game, data)
         ends = {"straight": follow(game, start, rounds, everywhere, data)}
@@ -251,7 +252,6 @@ def process(names: tyro.conf.Positional[tuple[str, ...]], /, how: str, rounds: i
 def processes(names: Sequence[str], rounds: int, counts: Sequence[int], folder: Path) -> dict[str, dict]:
     """The same on n processes, from 2 devices to n processes, from n to m devices; after `matrix`, in its folder."""
     found: dict[str, dict] = {name: {} for name in names}
-    data = digits()
     for n in counts:
         together([("process", *names, "--rounds", str(rounds), "--folder", str(folder), "--count", str(n))] * n)
         for name in names:
@@ -262,7 +262,7 @@ def processes(names: Sequence[str], rounds: int, counts: Sequence[int], folder: 
             found[name][f"2 devices -> {n} processes"] = distance(alone, read("from 2 devices"))
             game = noting(GAMES[name](FLOAT()))
             for m in (1, 8):
-                _, ended = go_on(game, folder / f"{name}-{n}-processes", rounds, m, data)
+                _, ended = go_on(game, folder / f"{name}-{n}-processes", rounds, m, digits(name))
                 found[name][f"{n} processes -> {m}"] = distance(alone, ended)
     return found
 

@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.initializers import normal
+from jax import lax
 
 from gan_jax.errors import UserError
 from gan_jax.nn.conv import Conv, ConvTranspose
@@ -23,6 +24,17 @@ def _layers(dtype):
     scale: Callable = lambda key, shape, dtype=jnp.float32: 1 + normal(0.02)(key, shape, dtype)
     conv, up = (partial(f, dtype=dtype, kernel_init=normal(0.02)) for f in (Conv, ConvTranspose))
     return conv, up, partial(InstanceNorm, True, dtype=dtype, scale_init=scale)
+
+
+class StillBias(nn.Module):
+    """x + b, where b stays 0: the published networks have it before a normalisation, which takes it away again.
+
+    Learnt, it would follow the rounding of a gradient that is 0, which Adam makes as large as any other.
+    """
+
+    @nn.compact
+    def __call__(self, x):
+        return x + lax.stop_gradient(self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])).astype(x.dtype)
 
 
 def _check_size(x, step, least, name):
@@ -58,15 +70,16 @@ class ResNet(nn.Module):
     def __call__(self, x):
         _check_size(x, 4, 8, "This generator")
         conv, up, _ = _layers(self.dtype)
-        norm = InstanceNorm(dtype=self.dtype)
-        h = nn.relu(norm(conv(self.width, (7, 7), padding=0)(_reflected(x, 3))))
+        norm, inner = InstanceNorm(dtype=self.dtype), partial(conv, padding=0, use_bias=False)
+        normed = lambda h: norm(StillBias()(h))
+        h = nn.relu(normed(inner(self.width, (7, 7))(_reflected(x, 3))))
         for k in (2, 4):
-            h = nn.relu(norm(conv(k * self.width, (3, 3), 2, 1)(h)))
+            h = nn.relu(normed(inner(k * self.width, (3, 3), strides=2, padding=1)(h)))
         for _ in range(self.blocks):
-            y = nn.relu(norm(conv(4 * self.width, (3, 3), padding=0)(_reflected(h, 1))))
-            h += norm(conv(4 * self.width, (3, 3), padding=0)(_reflected(y, 1)))
+            y = nn.relu(normed(inner(4 * self.width, (3, 3))(_reflected(h, 1))))
+            h += normed(inner(4 * self.width, (3, 3))(_reflected(y, 1)))
         for k in (2, 1):
-            h = nn.relu(norm(up(k * self.width, (3, 3), 2, ((1, 0), (1, 0)))(h)))
+            h = nn.relu(normed(up(k * self.width, (3, 3), 2, ((1, 0), (1, 0)), use_bias=False)(h)))
         y = conv(self.channels, (7, 7), padding=0)(_reflected(h, 3))
         return jnp.tanh(y.astype(jnp.promote_types(self.dtype, jnp.float32)))
 
@@ -118,10 +131,11 @@ class PatchGAN(nn.Module):
     def __call__(self, x):
         _check_size(x, 1, 3 * 2**self.layers, f"This discriminator of {self.layers} layers")
         conv, _, norm = _layers(self.dtype)
-        norm = norm if self.affine else partial(InstanceNorm, dtype=self.dtype)
+        still = lambda h: InstanceNorm(dtype=self.dtype)(StillBias()(h))
         h = nn.leaky_relu(conv(self.width, (4, 4), 2, 1)(x), 0.2)
         for i in range(1, self.layers + 1):
             features, stride = self.width * min(2**i, 8), 2 if i < self.layers else 1
-            h = nn.leaky_relu(norm()(conv(features, (4, 4), stride, 1, use_bias=not self.affine)(h)), 0.2)
+            h = conv(features, (4, 4), stride, 1, use_bias=False)(h)
+            h = nn.leaky_relu(norm()(h) if self.affine else still(h), 0.2)
         y = conv(1, (4, 4), 1, 1)(h)[..., 0]
         return y.astype(jnp.promote_types(self.dtype, jnp.float32))
