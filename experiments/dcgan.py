@@ -79,7 +79,7 @@ PRESETS = {
 TINY = Config(data="digits", size=8, steps=2, batch=4, width_G=8, width_D=4, latent=4)
 
 
-def data(c: Config) -> sources.Data:
+def data(c: Config) -> sources.Set:
     pictures = sources.load(c.data, size=c.size, channels=c.channels)
     return sources.mirror(pictures) if c.flip else pictures
 

@@ -84,7 +84,7 @@ class Critic(nn.Module):
         return -self.param("ψ", lambda key: jnp.ones(())) * x[:, 0]
 
 
-def data(c: Config) -> sources.Data:
+def data(c: Config) -> sources.Set:
     return {"x": np.zeros((max(c.batch, 1000), 1), np.float32)}
 
 

@@ -67,7 +67,7 @@ PUBLISHED = {  # Table 2
 }
 
 
-def data(c: Config) -> sources.Data:
+def data(c: Config) -> sources.Set:
     return stack(sources.load(c.data, size=c.size, channels=1), c.stacks)
 
 

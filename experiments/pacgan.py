@@ -89,7 +89,7 @@ PUBLISHED = {
 } | {"embedded": {"modes": (1.6, None), "high_quality": (0.020, None)}}
 
 
-def data(c: Config) -> sources.Data:
+def data(c: Config) -> sources.Set:
     return synthetic.mixture(MIXTURES[c.data], LEARNT[c.data])
 
 

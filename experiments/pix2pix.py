@@ -72,7 +72,7 @@ PRESETS = {
 TINY = replace(SMALL, size=16, depth=3, steps=2, width=4, width_D=4)
 
 
-def data(c: Config) -> sources.Data:
+def data(c: Config) -> sources.Set:
     return {"x": sources.load(c.data, size=round(c.size * c.zoom), channels=c.channels, pairs=True)["x"]}
 
 

@@ -88,7 +88,7 @@ PUBLISHED = {  # tables 1 and 3; the rows without R2 say "fail"
 }
 
 
-def data(c: Config) -> sources.Data:
+def data(c: Config) -> sources.Set:
     stacks = stack(sources.load(c.data, size=c.size - 2 * c.edge, channels=1), c.stacks)
     black = ((0, 0), (c.edge, c.edge), (c.edge, c.edge), (0, 0))
     return stacks | {"x": np.pad(stacks["x"], black)}

@@ -55,7 +55,7 @@ PRESETS = {f"k{k}": Config(unrolled=k) for k in (0, 1, 5, 10)}
 TINY = Config(steps=2, batch=8, unrolled=2, latent=4, width=8, samples=50)
 
 
-def data(c: Config) -> sources.Data:
+def data(c: Config) -> sources.Set:
     return synthetic.mixture(RING)
 
 

@@ -61,7 +61,7 @@ MIXTURES = {
 }
 
 
-def data(c: Config, n: int = 100_000, seed: int = 0) -> sources.Data:
+def data(c: Config, n: int = 100_000, seed: int = 0) -> sources.Set:
     if c.data in MIXTURES:
         return synthetic.mixture(MIXTURES[c.data], n, seed)
     return {"x": synthetic.swiss_roll(n, seed=seed)["x"] / np.float32(7.5)}

@@ -108,8 +108,8 @@ def _run_one(title, config, options, games):
     fields = dataclasses.asdict(config)
     written = [writers.tensorboard(folder)] if options.tensorboard else []
     written += [writers.wandb(folder, title, fields)] if options.wandb else []
-    translates = hasattr(module, "held_out")
-    watched = (_translated if translates else _sampled)(module, config, data, options, games)
+    watch = _translated if hasattr(module, "held_out") else _sampled
+    watched, more = watch(module, config, data, options, games)
     analysed = [_analysed(games, config, data, options)] if options.analyse_every else []
     train(
         games,
@@ -141,26 +141,30 @@ def _run_one(title, config, options, games):
         layers = {step: {k: v for k, v in found.items() if k.startswith("singular/")} for step, found in kept.items()}
         viz.singular_values(layers, folder / "singular_values.png")
     print(f"{folder} has {config.steps} rounds: samples/, progress.gif, curves.png, metrics.jsonl and checkpoints/.")
-    more = "translate {} --to B --input FOLDER --out FOLDER" if translates else "sample {} --n 64 --out grid.png"
-    print(f"More of them: python -m gan_jax {more.format(folder)}")
+    print(more)
 
 
 def _sampled(module, config, data, options, games):
-    """The callbacks that draw samples, and score them where asked for."""
+    """The callbacks that draw samples, and score them where asked for; and how to have more."""
     alone, images = isinstance(as_schedule(games)(0), Game), data["x"].ndim == 4
     shown = (64 if alone else ROW) if images else 2500  # points
     first = batch_indices(config.seed, 0, len(data["x"]), min(shown, len(data["x"])))[0]
     draw = _pictures(Path(options.run), jax.random.key(config.seed), data["x"][first], shown)
     scored = [_scored(module, config, data, options)] if options.score_every else []
-    return [(options.sample_every, draw), *scored]
+    return [(options.sample_every, draw), *scored], (
+        f"More samples: python -m gan_jax sample {options.run} --n {shown} --out grid.png"
+    )
 
 
 def _translated(module, config, data, options, games):
-    """The callbacks that translate images held out, and measure how far they are from the truth where asked for."""
+    """The callbacks that translate images held out, and measure them where asked for; and how to have more."""
     held, folder = module.held_out(config), Path(options.run) / "samples"
     draw = translation.pictures(held, lambda step, page: viz.save_png(folder / f"{step}.png", page))
     scored = [(options.score_every, translation.scored(held, options.score_n))] if options.score_every else []
-    return [(options.sample_every, draw), *scored]
+    to = next(iter(as_schedule(games)(0).translations))
+    return [(options.sample_every, draw), *scored], (
+        f"More translations: python -m gan_jax translate {options.run} --to {to} --input FOLDER --out FOLDER"
+    )
 
 
 def _pictures(folder, key, real, n):
@@ -321,7 +325,8 @@ def translate(
     loaded = loaded if member is None else loaded.member(member)
     if np.ndim(loaded.state.step):
         raise UserError(f"{run} has members: say by --member which of them is to translate.")
-    channels = jax.tree.leaves(describe(Path(run))["batch"])[0][0][-1]
+    spec = describe(Path(run))["batch"]
+    channels = jax.tree.leaves(jax.eval_shape(lambda: zeros(loaded.game, spec)))[0].shape[-1]
     written = 0
     for name, picture in sources.one_by_one(Path(input).expanduser(), channels):
         path = (Path(out) / name).with_suffix(".png")

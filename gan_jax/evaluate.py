@@ -134,7 +134,7 @@ class Reference:
     protocol: Mapping[str, Any]
 
 
-def reference(data: sources.Data, name: str, extractor: Extractor, limit: int = 0, progress: bool = False) -> Reference:
+def reference(data: sources.Set, name: str, extractor: Extractor, limit: int = 0, progress: bool = False) -> Reference:
     """Images [n, h, w, c], shuffled, and at most `limit` of them (0: all); `name` is theirs in the protocol."""
     digest, images = sources.content_hash(data), to_bytes(np.asarray(data["x"]))
     features, probabilities = _cached(
@@ -175,7 +175,7 @@ def score_run(
     return {name: metrics.over_draws([one[name] for one in found]) for name in found[0]}
 
 
-def score_images(data: sources.Data, against: Reference, names: Sequence[str], *, n: int = 0) -> dict[str, Score]:
+def score_images(data: sources.Set, against: Reference, names: Sequence[str], *, n: int = 0) -> dict[str, Score]:
     """The scores of images as they are, at most n of them, at random (0: all); standard errors from halves of them."""
     order = np.random.default_rng(1).permutation(len(data["x"]))[: n or None]
     labels = np.asarray(data["y"])[order] if "y" in data else None

@@ -57,7 +57,7 @@ def page(images: Images, found: Mapping[str, Way], paired: bool) -> UInt8[np.nda
     return viz.grid(np.concatenate([line.reshape(-1, *line.shape[2:]) for line in lines]), lines[0].shape[1])
 
 
-def distances(images: Images, found: Mapping[str, Way], paired: bool) -> dict[str, np.ndarray]:
+def distances(images: Images, found: Mapping[str, Way], paired: bool) -> dict[str, Any]:
     """Of each translation, as a share of the range from black to white: l1/TO and psnr/TO (dB) to the truth, where it
     is known, and cycle/HOME, of the way there and back, where there is one; [] each, or [members]."""
     scores, each = {}, (-4, -3, -2, -1)
@@ -65,7 +65,8 @@ def distances(images: Images, found: Mapping[str, Way], paired: bool) -> dict[st
         if paired:
             error = np.abs(way.there - images[to]) / 2
             scores[f"l1/{to}"] = error.mean(each)
-            scores[f"psnr/{to}"] = -10 * np.log10(np.square(error).mean(each[1:])).mean(-1)
+            with np.errstate(divide="ignore"):  # of an exact one it is infinite
+                scores[f"psnr/{to}"] = -10 * np.log10(np.square(error).mean(each[1:])).mean(-1)
         if way.back is not None:
             scores[f"cycle/{way.home}"] = (np.abs(way.back - images[way.home]) / 2).mean(each)
     return scores

@@ -159,7 +159,8 @@ def test_list(shell):
     spec = {name: [[config.batch, *x.shape], x.dtype] for name, x in module.example(config).items()}
     work = cost.flops(module.game(config), spec) / 1e9
     weights = (14 * 16 + 16 + 16 * 64 + 64) + (74 * 16 + 16 + 16 + 1)
-    assert rows[1].split() == ["mlp:wide", "8x8x1", f"{weights:,}", f"{work:.2f}", "not", "run"] and len(rows) == 2
+    assert rows[1].split() == ["mlp:wide", "8x8x1", f"{weights:,}", f"{work:.2f}", "not", "run"] and len(rows) == 3
+    assert rows[2].split()[:2] == ["swap:negatives", "8x8x1"]
 
 
 def test_cost(shell):
@@ -181,6 +182,7 @@ def test_help(shell):
         "list",
         "cost",
         "sample",
+        "translate",
         "evaluate",
         "fork",
         "replay",
@@ -229,7 +231,7 @@ COMMANDS = {
     "evaluate nowhere": "There is nothing to compare with: name the real images by --data.",
     "evaluate nowhere --data digits": "'nowhere' is neither a path nor a built-in set",
     "evaluate digits --data digits --n -1": "--n -1, --real 0 and --draws 5 count something: they must be 0 or more.",
-    "lst": "There is no command 'lst' (did you mean 'list'?): there are list, cost, sample, evaluate, fork, replay.",
+    "lst": "There is no command 'lst' (did you mean 'list'?): there are list, cost, sample, translate,",
     "cost dgan:digits": "There is no paper 'dgan': `python -m gan_jax list` shows them all.",
     "cost mlp:smal": "mlp has no preset 'smal' (did you mean 'small'?): it has small, wide.",
     "cost": "Missing from python -m gan_jax cost: STR title (required)",

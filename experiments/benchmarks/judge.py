@@ -57,7 +57,7 @@ class Judge:
         return found | {"shares": shares.round(4).tolist(), "good": bool(good)}
 
 
-def fit(train: sources.Data, held_out: sources.Data) -> Judge:
+def fit(train: sources.Set, held_out: sources.Set) -> Judge:
     """A perceptron of one layer on the pixels of {"x": uint8 [n, h, w, c], "y": [n]}."""
     from sklearn.neural_network import MLPClassifier
 
@@ -78,12 +78,12 @@ def fit(train: sources.Data, held_out: sources.Data) -> Judge:
     return Judge(classifier, trial, x[rng.permutation(len(x))[:SAMPLES]])
 
 
-def flat(data: sources.Data) -> Float[np.ndarray, "n d"]:
+def flat(data: sources.Set) -> Float[np.ndarray, "n d"]:
     """Bytes as [-1, 1], pixels in a row."""
     return np.asarray(data["x"]).reshape(len(data["x"]), -1).astype(np.float32) / 127.5 - 1
 
 
-def split(name: str) -> tuple[sources.Data, sources.Data]:
+def split(name: str) -> tuple[sources.Set, sources.Set]:
     """(train, held out): the published split, or a fifth held out of what has none."""
     data = sources.load(name)
     with contextlib.suppress(UserError):  # it has no such split

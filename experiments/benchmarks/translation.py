@@ -11,6 +11,7 @@ a line an image, with the truth at its left and what the first seed of each vari
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -50,7 +51,8 @@ def cyclegan(
 
     def digits(x):
         """What the classifier reads inside the edge of images [n, h, w, c], by their first channel."""
-        return extractors.extract(reader, to_bytes(np.ascontiguousarray(x[:, inside, inside, :1])))[1].argmax(1)
+        probabilities: Any = extractors.extract(reader, to_bytes(np.ascontiguousarray(x[:, inside, inside, :1])))[1]
+        return probabilities.argmax(1)
 
     read = {"A": digits(images["A"]), "B": digits(back(images["B"]))}
 
@@ -96,7 +98,7 @@ def pix2pix(data: str, out: Path, seeds: int = 3, steps: int = 0, n: int = 100) 
 def _ablation(title, programs, seeds, measured, images, judged, out):
     """Train each program, variants times seeds, keep what was measured of each variant, and judge by one score."""
     module, preset = papers.preset(title)
-    ablation, shown, began = {}, {}, time.perf_counter()
+    ablation, shown, found, began = {}, {}, {}, time.perf_counter()
     for names, config, fields in programs:
         own, spread = list(range(seeds)) * len(names), lambda values: np.repeat(values, seeds).tolist()
         games = population.members(module.game, config, own, {f: spread(v) for f, v in fields.items()})

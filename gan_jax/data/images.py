@@ -269,6 +269,8 @@ def one_by_one(path: Path, channels: int | None) -> Iterator[tuple[str, UInt8[np
 
     UserError where there are none, and for one that cannot be read, when it is met.
     """
+    if not path.exists():
+        raise UserError(f"'{path}' does not exist: give a folder, a tar or a picture.")
     single = path.is_file() and _is_picture(path.name)
     files = {path.name: path} if single else _in_folder(path) if path.is_dir() else _in_tar(path, limits.memory())
     if not files:

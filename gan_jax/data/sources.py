@@ -78,7 +78,7 @@ def _read(source, fit, split, resident):
     raise UserError(f"'{path}' is of no kind known here: give a folder, .tar, .npz, idx file or tfds:NAME.")
 
 
-def digits() -> Data:
+def digits() -> Set:
     """scikit-learn's 1,797 real digits, 8 x 8, their 0 .. 16 stretched to 0 .. 255."""
     from sklearn.datasets import load_digits
 
@@ -159,7 +159,7 @@ def _labels(y, n, where):
     return y.astype(np.int32)
 
 
-def mirror(data: Data) -> dict[str, np.ndarray | OnDisk]:
+def mirror(data: Set) -> dict[str, np.ndarray | OnDisk]:
     """The set and its left-right mirror images, 2n examples (StyleGAN's x-flips)."""
     doubled = {name: np.concatenate([leaf, leaf]) for name, leaf in data.items() if name != "x"}
     x = data["x"]
@@ -174,7 +174,7 @@ def content_hash(data: Data) -> str:
     memory are another set.
     """
     digest = hashlib.sha256()
-    sets = data if several(data) else {"": data}
+    sets: Any = data if several(data) else {"": data}
     leaves = {f"{one}/{name}" if one else name: leaf for one, own in sets.items() for name, leaf in own.items()}
     for name in sorted(leaves):
         leaf = leaves[name]

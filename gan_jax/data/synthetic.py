@@ -5,12 +5,12 @@ Drawn from the raw words of Philox, which NumPy promises for all versions: a set
 
 import numpy as np
 
-from gan_jax.data.plan import Data
+from gan_jax.data.plan import Set
 from gan_jax.errors import UserError
 from gan_jax.mixtures import Mixture
 
 
-def stack(digits: Data, n: int = 128_000, seed: int = 0) -> dict[str, np.ndarray]:
+def stack(digits: Set, n: int = 128_000, seed: int = 0) -> dict[str, np.ndarray]:
     """Stacked MNIST: {"x": uint8 [n, h, w, 3], "y": int32 [n] in 0 … 999}, three grey digits drawn for each as R, G, B.
 
     y = 100·R + 10·G + B, so there are 1,000 modes. 128,000 as in Lin et al. 2018 (PacGAN), Table 2.
