@@ -158,12 +158,15 @@ def _sampled(module, config, data, options, games):
 
 def _translated(module, config, data, options, games):
     """The callbacks that translate images held out, and measure them where asked for; and how to have more."""
-    held, folder = module.held_out(config), Path(options.run) / "samples"
-    draw = translation.pictures(held, lambda step, page: viz.save_png(folder / f"{step}.png", page))
-    scored = [(options.score_every, translation.scored(held, options.score_n))] if options.score_every else []
-    to = next(iter(as_schedule(games)(0).translations))
-    return [(options.sample_every, draw), *scored], (
-        f"More translations: python -m gan_jax translate {options.run} --to {to} --input FOLDER --out FOLDER"
+    held, folder, known = module.held_out(config), Path(options.run) / "samples", as_schedule(games)(0).translations
+    save = lambda step, page: viz.save_png(folder / f"{step}.png", page)
+    watched: list[Any] = [(options.sample_every, translation.pictures(held, save))]
+    if options.score_every:
+        watched.append((options.score_every, *translation.scored(held, options.score_n, known)))
+    to = next(iter(known))
+    return (
+        watched,
+        f"More translations: python -m gan_jax translate {options.run} --to {to} --input FOLDER --out FOLDER",
     )
 
 
@@ -372,6 +375,8 @@ def evaluate(
 ) -> None:
     """Scores of a run, or of images in a folder, tar or .npz: a paper's own, or against the real images of --data.
 
+    A run that translates images is measured on those held out: l1, psnr and cycle.
+
     --scores      the paper's own if it has such and none are named; else frechet_distance,kernel_distance,prdc; or some
                   of frechet_distance, kernel_distance, prdc, inception_score, nearest_neighbour_test, intra_class,
                   classification_accuracy, sliced_wasserstein, ms_ssim: several with commas
@@ -393,7 +398,9 @@ def evaluate(
     if run and np.ndim(run.state.step):
         raise UserError(f"{source} has {len(run.state.step)} members: score one at a time, by --member.")
     how = {"draws": draws, "seed": seed, "progress": True}
-    if run and not (scores or data) and (own := _own_scores(about, n)):
+    if run and run.game.translations:
+        found = _of_translations(run, about, data, scores, n)
+    elif run and not (scores or data) and (own := _own_scores(about, n)):
         scorer, n, perfect = own
         found = scoring.score_run(run, scorer, n=n, **how)
     else:
@@ -414,6 +421,14 @@ def evaluate(
             print(f"    exact samples: {str(perfect[name]).partition(';')[0]}")
     if out or run:
         _add_row(Path(out or f"{source}/scores.jsonl"), row | {"scores": {k: vars(v) for k, v in found.items()}})
+
+
+def _of_translations(run, about, data, scores, n):
+    """How far translations of images held out are from their truth, or from the same images there and back."""
+    module, config = papers.configured(about["paper"], about["config"])
+    if scores:
+        raise UserError("A run that translates is scored on the images held out of --data: leave out --scores.")
+    return translation.scores(run, module.held_out(dataclasses.replace(config, data=data or config.data)), n or 1000)
 
 
 def _score_images(samples, against, names, n):

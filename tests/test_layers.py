@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "cost": {"game", "run", "population"},
     "flags": {"papers"},
     "fork": {"checkpoint", "game", "run", "data", "papers", "population"},
-    "translation": {"data", "run", "viz"},
+    "translation": {"data", "metrics", "run", "viz"},
     "evaluate": {"data", "metrics", "papers", "run"},
     "cli": {path.stem for path in PACKAGE.iterdir()},
     "__init__": {"replay", "run", "train"},

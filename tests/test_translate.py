@@ -24,7 +24,7 @@ def pixels(path):
 
 @pytest.fixture
 def trained(shell):
-    code, out, _ = shell("swap.py", "--run", "r", *OFTEN, "--score-every", 2, "--score-n", 50)
+    code, out, _ = shell("swap.py", "--run", "r", *OFTEN, "--score-every", 2, "--score-n", 50, "--best", "score/l1/B")
     assert code == 0
     assert out.splitlines()[-1] == "More translations: python -m gan_jax translate r --to B --input FOLDER --out FOLDER"
 
@@ -38,6 +38,18 @@ def test_a_run_shows_translations_of_images_held_out(trained, tmp_path):
     assert [row["step"] for row in scores] == [2, 4]
     for name in ("l1/A", "l1/B", "cycle/A", "cycle/B", "psnr/A", "psnr/B"):
         assert 0 < scores[-1][f"score/{name}"] < (100 if "psnr" in name else 1)
+
+
+def test_a_run_is_evaluated_on_images_held_out(trained, shell, tmp_path):
+    code, out, err = shell("gan_jax", "evaluate", "r", "--n", 50)
+    assert code == 0, err
+    said = dict(re.findall(r"^(\S+) (\S+) ± \S+ \(50 images\); images held out 50$", out, re.MULTILINE))
+    logged = [row for row in read_rows(tmp_path / "r") if "score/l1/B" in row][-1]
+    assert said.keys() == {"l1/A", "l1/B", "cycle/A", "cycle/B", "psnr/A", "psnr/B"}
+    for name, value in said.items():
+        assert float(value) == pytest.approx(logged[f"score/{name}"], rel=1e-4)
+    code, _, err = shell("gan_jax", "evaluate", "r", "--scores", "prdc")
+    assert code == 2 and "is scored on the images held out of --data: leave out --scores" in err
 
 
 def test_a_folder_is_translated_picture_by_picture(trained, shell, tmp_path):

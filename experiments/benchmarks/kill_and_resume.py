@@ -1,9 +1,11 @@
 """A run killed at random and started again equals one that was left alone: State and metrics, bit for bit.
 
-dcgan:digits, narrowed so that a start is compiled in seconds, keeps its batch statistics, dropout and averages.
+dcgan:digits, narrowed so that a start is compiled in seconds, keeps its batch statistics, dropout and averages;
+cyclegan, on digits and their negatives, has two orders of data, four optimisers, two pools and a rate that falls.
 Rounds are many to a checkpoint's time, so that kills also fall into saves; a start compiles anew, as a user's does.
 
-    python experiments/benchmarks/kill_and_resume.py
+    python experiments/benchmarks/kill_and_resume.py dcgan:digits --out OUT.json
+    python experiments/benchmarks/kill_and_resume.py cyclegan:mnist-inverted --out OUT.json
 """
 
 import subprocess
@@ -16,6 +18,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from experiments.benchmarks.record import record
 from gan_jax import load
@@ -23,17 +26,22 @@ from gan_jax.game import Game
 from gan_jax.run import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULT = ROOT / "experiments" / "results" / "kill_and_resume.json"
-FLAGS = {"width-G": 8, "width-D": 8, "batch": 8, "steps": 1500, "log-every": 10, "checkpoint-every": 50}
+OFTEN = {"batch": 8, "steps": 1500, "log-every": 10, "checkpoint-every": 50}
+SMALL = {"data": "digits", "size": 16, "edge": 0, "width": 4, "blocks": 1, "width-D": 4, "batch": 2, "steps": 900}
+FLAGS = {
+    "dcgan:digits": OFTEN | {"width-G": 8, "width-D": 8},
+    "cyclegan:mnist-inverted": OFTEN | SMALL | {"schedule-steps": 900},
+}
 TIMES = ("seconds", "images_per_second")
 Command = Callable[[Path], list[str]]  # the run's folder -> what starts it, or has it go on
 
 
-def digits(dispatch: int, steps: int = FLAGS["steps"]) -> Command:
-    flags = FLAGS | {"steps": steps, "sample-every": steps, "dispatch": dispatch}
+def command(title: str, dispatch: int) -> Command:
+    paper, _, preset = title.partition(":")
+    flags = FLAGS[title] | {"sample-every": FLAGS[title]["steps"], "dispatch": dispatch}
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    script = str(ROOT / "experiments" / "dcgan.py")
-    return lambda folder: [sys.executable, script, "digits", *words, "--run", str(folder)]
+    script = str(ROOT / "experiments" / f"{paper}.py")
+    return lambda folder: [sys.executable, script, preset, *words, "--run", str(folder)]
 
 
 def kill_and_resume(
@@ -89,15 +97,16 @@ def different(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> list[
     return [name for name in one | other if bits(one.get(name)) != bits(other.get(name))]
 
 
-def main(kills: int = 5, seed: int = 0) -> None:
-    found = {}
+def main(title: tyro.conf.Positional[str], /, out: Path, kills: int = 5, seed: int = 0) -> None:
+    """Kill `title` so many times at random, with 1 and with 10 rounds to a dispatch."""
+    found, flags = {}, FLAGS[title]
     for dispatch in (1, 10):
-        rows = np.arange(FLAGS["log-every"], FLAGS["steps"], FLAGS["log-every"])
+        rows = np.arange(flags["log-every"], flags["steps"], flags["log-every"])
         steps = sorted(np.random.default_rng([seed, dispatch]).choice(rows, kills, replace=False).tolist())
         with tempfile.TemporaryDirectory() as folder:
-            found[f"{dispatch} rounds to a dispatch"] = kill_and_resume(digits(dispatch), steps, Path(folder))
-    record(RESULT, recipe="dcgan:digits", flags=FLAGS, seed=seed, results=found)
+            found[f"{dispatch} rounds to a dispatch"] = kill_and_resume(command(title, dispatch), steps, Path(folder))
+    record(out, recipe=title, flags=flags, seed=seed, results=found)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -58,7 +58,7 @@ def cyclegan(
 
     def measured(found):
         """{score: [members]}: the distances, and how often a digit is read as before."""
-        scores = translation.distances(images, found, paired=True)
+        scores = {name: x.mean(-1) for name, x in translation.distances(images, found, paired=True).items()}
         for to, way in found.items():
             there = [digits(back(x) if to == "B" else x) for x in way.there]
             scores[f"agreement/{to}"] = np.array([(d == read[way.home]).mean() for d in there])
@@ -86,7 +86,8 @@ def pix2pix(data: str, out: Path, seeds: int = 3, steps: int = 0, n: int = 100) 
     def measured(found):
         """{score: [members]}: the distances, the mean step between neighbours beside the photographs', and how far the
         set is from theirs."""
-        scores, there = translation.distances(images, found, paired=True), found[to].there
+        scores = {name: x.mean(-1) for name, x in translation.distances(images, found, paired=True).items()}
+        there = found[to].there
         scores["sharpness"] = np.array([sharpness(x) / sharpness(images[to]) for x in there])
         scores["kernel_distance"] = np.array([kernel_distance(seen(x), real).value for x in there])
         return scores
