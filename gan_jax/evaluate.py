@@ -117,6 +117,11 @@ SCORES = {**ON_FEATURES, **ON_IMAGES}
 USUAL = ("frechet_distance", "kernel_distance", "prdc")
 
 
+def named(words: str) -> Sequence[str]:
+    """The names in "prdc,ms_ssim", by default USUAL."""
+    return words.split(",") if words else USUAL
+
+
 def check(names: Sequence[str]) -> Sequence[str]:
     """The names as they are. UserError for one that is none of SCORES."""
     for name in names:

@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "fork": {"checkpoint", "game", "run", "data", "papers", "population"},
     "translation": {"data", "metrics", "run", "viz"},
     "evaluate": {"data", "metrics", "papers", "run"},
+    "experiment": {path.stem for path in PACKAGE.iterdir()} - {"cli"},
     "cli": {path.stem for path in PACKAGE.iterdir()},
     "__init__": {"replay", "run", "train"},
     "__main__": {"cli"},

@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from experiments.benchmarks.kill_and_resume import FLAGS, ROOT, TIMES, Command, compare, different, digits
+from experiments.benchmarks.kill_and_resume import FLAGS, ROOT, TIMES, Command, command, compare, different
 from experiments.benchmarks.record import record
 from gan_jax.checkpoint import SEAL
 from gan_jax.data import load
@@ -201,7 +201,8 @@ FAULTS: dict[str, Fault] = {
     "SIGTERM to one of two": sigterm_to_one,
     "a picture disappears": disappears,
 }
-STEPS = dict.fromkeys(FAULTS, FLAGS["steps"]) | {"SIGTERM to one of two": 600}  # rounds of two are long on one machine
+DIGITS = FLAGS["dcgan:digits"]
+STEPS = dict.fromkeys(FAULTS, DIGITS["steps"]) | {"SIGTERM to one of two": 600}  # rounds of two are long on one machine
 TOGETHER = """
 import socket, subprocess, sys
 with socket.socket() as free:
@@ -216,7 +217,7 @@ import dataclasses, sys
 import gan_jax
 from experiments.benchmarks.kill_and_resume import FLAGS
 from gan_jax import data, flags, papers
-fields = {name.replace("-", "_"): value for name, value in FLAGS.items()}
+fields = {name.replace("-", "_"): value for name, value in FLAGS["dcgan:digits"].items()}
 every = {name: fields.pop(name) for name in ("log_every", "checkpoint_every")}
 module, config = papers.configured("dcgan:digits", fields)
 with flags.one_line_errors():
@@ -228,9 +229,9 @@ with flags.one_line_errors():
 
 def commands(place: Path) -> dict[str, Command]:
     """How the run of each fault is started; most are the same."""
-    alone = digits(1)
+    alone = command("dcgan:digits", 1)
     on_disk = lambda folder: [sys.executable, "-c", ON_DISK, str(folder), str(place / "pictures")]
-    fewer = digits(1, STEPS["SIGTERM to one of two"])
+    fewer = command("dcgan:digits", 1, STEPS["SIGTERM to one of two"])
     together = lambda folder: [sys.executable, "-c", TOGETHER, *fewer(folder)]
     return dict.fromkeys(FAULTS, alone) | {"SIGTERM to one of two": together, "a picture disappears": on_disk}
 
@@ -317,7 +318,7 @@ ALONE = ("SIGKILL", "SIGTERM", "truncated", "bit flipped", "two processes", "dis
 
 
 def main(out: Path = RESULT, times: int = 20, seed: int = 0, faults: tuple[str, ...] = ALONE) -> None:
-    every, found = FLAGS["log-every"], {}
+    every, found = DIGITS["log-every"], {}
     with ExitStack() as held:
         place = Path(held.enter_context(tempfile.TemporaryDirectory()))
         disk = held.enter_context(small_disk(place / "disk")) if "disk full" in faults else place
@@ -341,7 +342,7 @@ def main(out: Path = RESULT, times: int = 20, seed: int = 0, faults: tuple[str, 
             print(name, totals(found[name]["repetitions"]), flush=True)
             total = {name: totals(result["repetitions"]) for name, result in found.items()}
             how = {"command": COMMAND} if faults == ALONE else {}
-            record(out, **how, recipe="dcgan:digits", flags=FLAGS, seed=seed, totals=total, results=found)
+            record(out, **how, recipe="dcgan:digits", flags=DIGITS, seed=seed, totals=total, results=found)
 
 
 if __name__ == "__main__":

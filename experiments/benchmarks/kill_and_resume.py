@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ from gan_jax.run import read_rows
 ROOT = Path(__file__).resolve().parents[2]
 OFTEN = {"batch": 8, "steps": 1500, "log-every": 10, "checkpoint-every": 50}
 SMALL = {"data": "digits", "size": 16, "edge": 0, "width": 4, "blocks": 1, "width-D": 4, "batch": 2, "steps": 900}
-FLAGS = {
+FLAGS: dict[str, dict[str, Any]] = {
     "dcgan:digits": OFTEN | {"width-G": 8, "width-D": 8},
     "cyclegan:mnist-inverted": OFTEN | SMALL | {"schedule-steps": 900},
 }
@@ -36,9 +37,10 @@ TIMES = ("seconds", "images_per_second")
 Command = Callable[[Path], list[str]]  # the run's folder -> what starts it, or has it go on
 
 
-def command(title: str, dispatch: int) -> Command:
+def command(title: str, dispatch: int, steps: int = 0) -> Command:
     paper, _, preset = title.partition(":")
-    flags = FLAGS[title] | {"sample-every": FLAGS[title]["steps"], "dispatch": dispatch}
+    steps = steps or FLAGS[title]["steps"]
+    flags = FLAGS[title] | {"steps": steps, "sample-every": steps, "dispatch": dispatch}
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     script = str(ROOT / "experiments" / f"{paper}.py")
     return lambda folder: [sys.executable, script, preset, *words, "--run", str(folder)]
