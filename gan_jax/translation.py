@@ -67,16 +67,16 @@ def page(images: Images, found: Mapping[str, Way], paired: bool) -> UInt8[np.nda
 def distances(images: Images, found: Mapping[str, Way], paired: bool) -> dict[str, Num[np.ndarray, "*members n"]]:
     """Of each image: l1/TO, a share of the range from black to white, and psnr/TO, in dB, to the truth, where it is
     known, and cycle/HOME, such a share, between it and itself there and back, where there is a way."""
-    found_out, each = {}, (-3, -2, -1)
+    apart, each = {}, (-3, -2, -1)
     for to, way in found.items():
         if paired:
             error = np.abs(way.there - images[to]) / 2
-            found_out[f"l1/{to}"] = error.mean(each)
+            apart[f"l1/{to}"] = error.mean(each)
             with np.errstate(divide="ignore"):  # of an exact one it is infinite
-                found_out[f"psnr/{to}"] = -10 * np.log10(np.square(error).mean(each))
+                apart[f"psnr/{to}"] = -10 * np.log10(np.square(error).mean(each))
         if way.back is not None:
-            found_out[f"cycle/{way.home}"] = (np.abs(way.back - images[way.home]) / 2).mean(each)
-    return found_out
+            apart[f"cycle/{way.home}"] = (np.abs(way.back - images[way.home]) / 2).mean(each)
+    return apart
 
 
 def scores(run: Run, held: HeldOut, n: int) -> dict[str, Score]:
