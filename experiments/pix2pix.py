@@ -9,7 +9,7 @@ Isola, Zhu, Zhou, Efros. Image-to-image translation with conditional adversarial
     small-l1   the same without the adversarial loss
 
     python experiments/pix2pix.py facades --data FOLDER_OR_TAR
-    python -m gan_jax translate runs/pix2pix-facades --to B --input FOLDER --out FOLDER
+    python -m gan_jax translate runs/pix2pix-facades --to A --input FOLDER --out FOLDER
     python experiments/benchmarks/translation.py pix2pix --data FOLDER_OR_TAR
 
 The data are pictures of two halves, A left and B right, in folders train and val. The last line compares small with

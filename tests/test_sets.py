@@ -13,7 +13,7 @@ from test_data import png, tar, write
 from toy import bits
 
 from gan_jax import losses, replay, train
-from gan_jax.data import batches, content_hash, epoch, lengths, load, one_by_one, read, stream, streams
+from gan_jax.data import OnDisk, batches, content_hash, epoch, lengths, load, one_by_one, read, stream, streams
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Player, Turn, move
 from gan_jax.optimizers import adam
@@ -128,6 +128,11 @@ def test_a_folder_and_a_tar_of_two_sets(tmp_path, top):
             np.testing.assert_array_equal(found["x"], COLOUR[rows])
         with pytest.raises(UserError, match="no split 'train', only testA, testB, trainA, trainB"):
             load(where)
+    folder = tmp_path / "folder"
+    memory, disk = ({n: load(folder, split=f"train{n}", resident=r) for n in "AB"} for r in (2**20, 1))
+    assert isinstance(disk["A"]["x"], OnDisk)
+    jax.tree.map(np.testing.assert_array_equal, read(disk, 1, 4, 2, 2), read(memory, 1, 4, 2, 2))
+    assert content_hash(disk) != content_hash({"A": disk["B"], "B": disk["A"]})
 
 
 def test_both_halves_of_a_pair_are_fitted_alike(tmp_path):
@@ -158,6 +163,8 @@ def test_pictures_one_by_one(tmp_path):
             np.testing.assert_array_equal(x, pictures[name])
     ((name, x),) = one_by_one(where / "b.png", 1)
     assert name == "b.png" and x.shape == (3, 4, 1)
+    outside = tar(tmp_path / "outside.tar", {"../evil.png": png(x), "/abs/a.png": png(x)})
+    assert [name for name, _ in one_by_one(outside, None)] == ["abs/a.png"]  # no name leads out of a folder
     with pytest.raises(UserError, match="no pictures in it"):
         list(one_by_one(write(tmp_path / "empty", {"x.txt": b""}), None))
     with pytest.raises(UserError, match="does not exist: give a folder, a tar or a picture"):
