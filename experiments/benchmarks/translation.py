@@ -5,10 +5,14 @@
 
 All seeds of a variant are one program, and so are variants that differ by weights of losses alone. Scores are of images
 that no training read; distances are shares of the range from black to white, PSNR is in dB. A picture lies beside OUT:
-a line an image, with the truth at its left and what the first seed of each variant makes of it at its right.
+a line an image, with the truth at its left and what the first seed of each variant makes of it at its right. --variants
+takes some alone, and adds them to what OUT has of others.
 """
 
 import dataclasses
+import json
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.benchmarks.record import mean_se, record
+from experiments.benchmarks.record import commit, mean_se, record
 from gan_jax import papers, population, train, translation, viz
 from gan_jax.evaluate import to_bytes
 from gan_jax.metrics import extractors
@@ -27,7 +31,8 @@ WEIGHTS = {  # of CycleGAN's losses, by what is left of them
     "without identity": {"identity": 0.0},
     "forward cycle only": {"lambda_B": 0.0},
     "GAN only": {"lambda_A": 0.0, "lambda_B": 0.0},
-    "cycle only": {"gan": 0.0},
+    "cycle only": {"gan": 0.0, "identity": 0.0},
+    "without GAN": {"gan": 0.0},  # cycles and identity
 }
 BACK = {"mnist-inverted": lambda x: -x, "mnist-rotated": lambda x: np.rot90(x, -1, (-3, -2)), "mnist-coloured": None}
 
@@ -41,6 +46,7 @@ def cyclegan(
     seeds: int = 3,
     steps: int = 0,
     n: int = 1000,
+    variants: tuple[str, ...] = (*WEIGHTS, "without pool"),
 ) -> None:
     """The ablation of section 5.1.3 on a MNIST preset, to `steps` rounds, by default the preset's, on n test digits."""
     module, config = papers.preset(f"cyclegan:{preset}")
@@ -64,12 +70,11 @@ def cyclegan(
             scores[f"agreement/{to}"] = np.array([(d == read[way.home]).mean() for d in there])
         return scores
 
-    changed = {field for weights in WEIGHTS.values() for field in weights}
-    fields = {f: [weights.get(f, getattr(config, f)) for weights in WEIGHTS.values()] for f in sorted(changed)}
-    programs = [
-        (list(WEIGHTS), config, fields),
-        (["without pool"], dataclasses.replace(config, pool=0), {}),
-    ]
+    weights = {name: w for name, w in WEIGHTS.items() if name in variants}
+    changed = sorted({field for w in weights.values() for field in w})
+    fields = {field: [w.get(field, getattr(config, field)) for w in weights.values()] for field in changed}
+    programs = [(list(weights), config, fields), (["without pool"], dataclasses.replace(config, pool=0), {})]
+    programs = [program for program in programs if set(program[0]) & set(variants)]
     _ablation(f"cyclegan:{preset}", programs, seeds, measured, images, "l1/B", out)
 
 
@@ -110,6 +115,10 @@ def _ablation(title, programs, seeds, measured, images, judged, out):
             ablation[name] = {s: mean_se(v[i * seeds : (i + 1) * seeds]) for s, v in scores.items()}
             shown[name] = {to: way.there[i * seeds, : translation.SHOWN] for to, way in found.items()}
             print(name, {s: round(v["mean"], 4) for s, v in ablation[name].items()})
+    before = json.loads(out.read_text()) if out.exists() else {"ablation": {}, "runs": []}
+    mine = {"variants": list(ablation), "command": shlex.join(["python", *sys.argv]), "commit": commit()}
+    mine |= {"seconds": time.perf_counter() - began}
+    ablation = before["ablation"] | ablation
     first = next(iter(ablation))
     share, own = config.steps / preset.steps, np.array(ablation[first][judged]["values"])
     wins = {name: int((own < scores[judged]["values"]).sum()) for name, scores in ablation.items() if name != first}
@@ -121,11 +130,14 @@ def _ablation(title, programs, seeds, measured, images, judged, out):
         published=None,
         scores={name: value for name, value in ablation[first].items() if name.split("/")[0] != "cycle"},
         ablation=ablation,
+        runs=[*before["runs"], mine],
         seeds=list(range(seeds)),
         images={name: len(x) for name, x in images.items()},
-        seconds=time.perf_counter() - began,
         verdict=f"{judged} is lower than {', '.join(better)}",
+        notes=before.get("notes", ""),
     )
+    if before["runs"]:
+        return
     columns = len(shown) + 2
     lines = [
         [images[way.home][i], images[to][i], *(of[to][i] for of in shown.values())]
