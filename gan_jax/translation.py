@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Int, Num, UInt8
 
 from gan_jax import viz
 from gan_jax.data import to_float
@@ -28,7 +28,19 @@ class HeldOut:
 
     def first(self, n: int) -> Images:
         """The first n of each domain, in [-1, 1]."""
-        return {name: np.asarray(to_float(jnp.asarray(x[:n]))) for name, x in self.images.items()}
+        return self._taken({name: slice(n) for name in self.images})
+
+    def some(self) -> Images:
+        """A few of each domain to look at, from the whole range, in [-1, 1]."""
+        return self._taken({name: spread(len(x)) for name, x in self.images.items()})
+
+    def _taken(self, rows):
+        return {name: np.asarray(to_float(jnp.asarray(x[rows[name]]))) for name, x in self.images.items()}
+
+
+def spread(n: int) -> Int[np.ndarray, " shown"]:
+    """The rows of n images that a picture shows."""
+    return np.arange(min(n, SHOWN)) * n // min(n, SHOWN)
 
 
 class Way(NamedTuple):
@@ -95,8 +107,8 @@ def scores(run: Run, held: HeldOut, n: int) -> dict[str, Score]:
 
 
 def pictures(held: HeldOut, save: Callable[[int, np.ndarray], None]) -> Callback:
-    """A callback that draws the first images held out, there and back; of a population those of every member."""
-    images = held.first(SHOWN)
+    """A callback that draws some images held out, there and back; of a population those of every member."""
+    images = held.some()
 
     def draw(run, step):
         found = ways(run, images)

@@ -75,7 +75,7 @@ def cyclegan(
     fields = {field: [w.get(field, getattr(config, field)) for w in weights.values()] for field in changed}
     programs = [(list(weights), config, fields), (["without pool"], dataclasses.replace(config, pool=0), {})]
     programs = [program for program in programs if set(program[0]) & set(variants)]
-    _ablation(f"cyclegan:{preset}", programs, seeds, measured, images, "l1/B", out)
+    _ablation(f"cyclegan:{preset}", programs, seeds, measured, images, ["l1/B"], out)
 
 
 def pix2pix(data: str, out: Path, seeds: int = 3, steps: int = 0, n: int = 100) -> None:
@@ -89,22 +89,23 @@ def pix2pix(data: str, out: Path, seeds: int = 3, steps: int = 0, n: int = 100) 
     sharpness = lambda x: np.abs(np.diff(x, axis=-2)).mean() + np.abs(np.diff(x, axis=-3)).mean()
 
     def measured(found):
-        """{score: [members]}: the distances, the mean step between neighbours beside the photographs', and how far the
-        set is from theirs."""
+        """{score: [members]}: the distances, by how much steps between neighbouring pixels are smaller than in the
+        photographs, and how far the set is from theirs."""
         scores = {name: x.mean(-1) for name, x in translation.distances(images, found, paired=True).items()}
         there = found[to].there
-        scores["sharpness"] = np.array([sharpness(x) / sharpness(images[to]) for x in there])
+        scores["blur"] = np.array([1 - sharpness(x) / sharpness(images[to]) for x in there])
         scores["kernel_distance"] = np.array([kernel_distance(seen(x), real).value for x in there])
         return scores
 
     programs = [(["pix2pix", "L1 only"], config, {"gan": [config.gan, 0.0]})]
-    _ablation("pix2pix:small", programs, seeds, measured, images, "kernel_distance", out)
+    _ablation("pix2pix:small", programs, seeds, measured, images, ["blur", "kernel_distance", "l1/B"], out)
 
 
 def _ablation(title, programs, seeds, measured, images, judged, out):
-    """Train each program, variants times seeds, keep what was measured of each variant, and judge by one score."""
+    """Train each program, variants times seeds, keep what was measured of each variant, and judge by some scores."""
     module, preset = papers.preset(title)
     ablation, shown, found, began = {}, {}, {}, time.perf_counter()
+    rows = translation.spread(len(next(iter(images.values()))))
     for names, config, fields in programs:
         own, spread = list(range(seeds)) * len(names), lambda values: np.repeat(values, seeds).tolist()
         games = population.members(module.game, config, own, {f: spread(v) for f, v in fields.items()})
@@ -113,16 +114,19 @@ def _ablation(title, programs, seeds, measured, images, judged, out):
         scores = measured(found)
         for i, name in enumerate(names):
             ablation[name] = {s: mean_se(v[i * seeds : (i + 1) * seeds]) for s, v in scores.items()}
-            shown[name] = {to: way.there[i * seeds, : translation.SHOWN] for to, way in found.items()}
+            shown[name] = {to: way.there[i * seeds, rows] for to, way in found.items()}
             print(name, {s: round(v["mean"], 4) for s, v in ablation[name].items()})
     before = json.loads(out.read_text()) if out.exists() else {"ablation": {}, "runs": []}
     mine = {"variants": list(ablation), "command": shlex.join(["python", *sys.argv]), "commit": commit()}
     mine |= {"seconds": time.perf_counter() - began}
     ablation = before["ablation"] | ablation
     first = next(iter(ablation))
-    share, own = config.steps / preset.steps, np.array(ablation[first][judged]["values"])
-    wins = {name: int((own < scores[judged]["values"]).sum()) for name, scores in ablation.items() if name != first}
-    better = [f"{name} in {count} of {seeds} seeds" for name, count in wins.items()]
+    share = config.steps / preset.steps
+    values = lambda name, score: np.array(ablation[name][score]["values"])
+    wins = lambda name, score: f"{name} in {(values(first, score) < values(name, score)).sum()} of {seeds} seeds"
+    lower = [
+        f"{score} lower than {', '.join(wins(name, score) for name in ablation if name != first)}" for score in judged
+    ]
     record(
         out,
         paper=title,
@@ -133,16 +137,16 @@ def _ablation(title, programs, seeds, measured, images, judged, out):
         runs=[*before["runs"], mine],
         seeds=list(range(seeds)),
         images={name: len(x) for name, x in images.items()},
-        verdict=f"{judged} is lower than {', '.join(better)}",
+        verdict="; ".join(lower),
         notes=before.get("notes", ""),
     )
     if before["runs"]:
         return
     columns = len(shown) + 2
     lines = [
-        [images[way.home][i], images[to][i], *(of[to][i] for of in shown.values())]
+        [images[way.home][row], images[to][row], *(of[to][i] for of in shown.values())]
         for to, way in found.items()
-        for i in range(translation.SHOWN)
+        for i, row in enumerate(rows)
     ]
     viz.save_png(out.with_suffix(".png"), viz.grid(np.array(lines).reshape(-1, *lines[0][0].shape), columns))
 
