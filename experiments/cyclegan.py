@@ -24,7 +24,7 @@ MNIST presets have smaller networks, patches of 34 pixels, and no jitter.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import jax
@@ -47,7 +47,7 @@ class Config:
     data: str = "horse2zebra"  # pictures in trainA, trainB, testA and testB; one set alone where `map` makes B of it
     map: Literal["none", "inverted", "rotated", "coloured"] = "none"  # B is made of A by it, of other pictures than A's
     size: int = 256  # pixels a side, a multiple of 4
-    edge: int = 0  # black pixels around those of a mapped set, within `size`
+    edge: int = field(default=0, metadata={"least": 0})  # black pixels around those of a mapped set, within `size`
     channels: int = 3
     zoom: float = 286 / 256  # pictures are loaded so much larger, and cut at random
     flip: bool = True  # half of them are mirrored
@@ -62,7 +62,7 @@ class Config:
     lambda_A: float = 10.0  # of A → B → A
     lambda_B: float = 10.0  # of B → A → B
     identity: float = 0.5  # times lambda: a picture of B, translated to B, stays as it is
-    pool: int = 50  # past fakes that a discriminator is shown; 0: only new ones
+    pool: int = field(default=50, metadata={"least": 0})  # past fakes that a discriminator is shown; 0: only new ones
     lr: float = 2e-4
     beta1: float = 0.5
     schedule_steps: int = 266_800  # over whose second half lr falls to 0

@@ -22,7 +22,7 @@ code's larger maps in bfloat16.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
@@ -47,7 +47,7 @@ class Config:
 
     data: str = "tfds:mnist"  # grey digits
     size: int = 32  # pixels a side, a power of 2
-    edge: int = 2  # black ones around a digit
+    edge: int = field(default=2, metadata={"least": 0})  # black ones around a digit
     stacks: int = 128_000
     steps: int = 19_532  # 10 million images
     batch: int = 512

@@ -28,8 +28,9 @@ def parse(config: Any, options: Any, words: list[str], program: str, description
     target, default = tyro.conf.OmitArgPrefixes[both], both(**defaults)
     found = vars(run(target, words, default=default, prog=program, description=description))
     for part, given in found.items():
-        for name, default in vars(defaults[part]).items():
-            _check_number(name.replace("_", "-"), getattr(given, name), default)
+        for field in dataclasses.fields(given):
+            least = field.metadata.get("least", _least(getattr(defaults[part], field.name)))
+            _check_number(field.name.replace("_", "-"), getattr(given, field.name), least)
     return tuple(found.values())
 
 
@@ -44,9 +45,12 @@ def values(config: Any, word: str) -> tuple[str, list[Any]]:
     return field, [getattr(parse(config, None, [flag, value], flag, "")[0], field) for value in given.split(",")]
 
 
-def _check_number(name, value, default):
-    """No number of a config is negative, and a count that is not 0 by default cannot be."""
-    least = 1 if type(default) is int and default > 0 else 0
+def _least(default):
+    """No number of a config is negative, and a count that is not 0 by default cannot be, unless its field says so."""
+    return 1 if type(default) is int and default > 0 else 0
+
+
+def _check_number(name, value, least):
     if isinstance(value, int | float) and not least <= value < math.inf:
         raise UserError(f"--{name} is {value}: it must be {least} or more.")
 

@@ -9,7 +9,8 @@ from conftest import OFTEN
 from PIL import Image
 from test_data import png, write
 
-from gan_jax import load
+from gan_jax import flags, load, papers
+from gan_jax.errors import UserError
 from gan_jax.evaluate import to_bytes
 from gan_jax.run import read_rows
 
@@ -107,3 +108,15 @@ def test_a_population_shows_its_members_and_one_of_them_translates(shell, tmp_pa
     for member in (0, 1):
         assert shell(*words, "--out", member, "--member", member)[0] == 0
     assert (tmp_path / "0" / "a.png").read_bytes() != (tmp_path / "1" / "a.png").read_bytes()
+
+
+def test_counts_that_may_be_0():
+    """A pool of none, no edge; others may not."""
+    config = papers.preset("cyclegan:mnist-inverted")[1]
+    (found,) = flags.parse(config, None, ["--pool", "0", "--edge", "0"], "x", "")
+    assert (found.pool, found.edge, config.edge) == (0, 0, 2)
+    for words in (["--pool", "-1"], ["--blocks", "0"]):
+        with pytest.raises(
+            UserError, match=f"{words[0]} is {words[1]}: it must be {int(words[0] == '--blocks')} or more"
+        ):
+            flags.parse(config, None, words, "x", "")
