@@ -303,24 +303,24 @@ def overhead(counts: Sequence[int], rounds: int = 200) -> dict[str, dict]:
     }
 
 
-def measure(out: Path, precision: str = "") -> None:
-    """All of it; each precision in a process of its own."""
+def measure(out: Path, precision: str = "", games: tuple[str, ...] = tuple(GAMES)) -> None:
+    """All of it, or some games; each precision in a process of its own."""
     if not precision:
         found = {}
         for name in PRECISIONS:
             with tempfile.TemporaryDirectory() as folder:
                 part, env = Path(folder) / "found.json", os.environ | {"JAX_ENABLE_X64": str(int(name == "float64"))}
-                words = ["measure", "--out", str(part), "--precision", name]
+                words = ["measure", "--out", str(part), "--precision", name, "--games", *games]
                 subprocess.run([sys.executable, __file__, *words], env=env, check=True)
                 found[name] = json.loads(part.read_text())
-        record(out, games={f.__name__: f.__doc__ for f in GAMES.values()}, largest=largest(found), results=found)
+        record(out, games={name: GAMES[name].__doc__ for name in games}, largest=largest(found), results=found)
         return
     rounds, allowed = PRECISIONS[precision]
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: matrix(name, rounds, COUNTS, Path(folder)) for name in GAMES}
-        hosts = processes(list(GAMES), rounds, (2, 4), Path(folder))
-    found = {"rounds": rounds, "allowed": allowed, "games": {name: found[name] | hosts[name] for name in GAMES}}
-    if precision == "float32":
+        found = {name: matrix(name, rounds, COUNTS, Path(folder)) for name in games}
+        hosts = processes(list(games), rounds, (2, 4), Path(folder))
+    found = {"rounds": rounds, "allowed": allowed, "games": {name: found[name] | hosts[name] for name in games}}
+    if precision == "float32" and games == tuple(GAMES):
         found["overhead of virtual devices on dcgan:digits"] = overhead((1, 2, 4))
     out.write_text(json.dumps(found))
 
