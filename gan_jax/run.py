@@ -102,9 +102,9 @@ def sampler(games: Games, n: int = CHUNK, **options):
 
     def make(game, state, key):
         if game.sample is None:
-            translates = "It translates images: use `python -m gan_jax translate`, or run.translate."
-            how = translates if game.translations else "Give Game(sample=(nets, key, n) -> x)."
-            raise UserError(f"This game does not say how to sample. {how}")
+            translates = "it translates images, by `python -m gan_jax translate` or run.translate."
+            how = translates if game.translations else "give Game(sample=(nets, key, n) -> x)."
+            raise UserError(f"This game does not say how to sample: {how}")
         try:
             return game.sample(_in_use(game, state), key, n, **options)
         except TypeError as error:

@@ -276,6 +276,7 @@ def test_what_the_user_can_mend_is_one_line(shell, tmp_path, words):
     assert err.startswith(f"error: {WORDS[words]}".replace("HERE", str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_shell_and_going_on_to_the_end(tmp_path, environment):
     flags = ["--width-G", "8", "--width-D", "4", "--batch", "4", "--log-every", "5", "--sample-every", "1000"]
     command = [sys.executable, DCGAN, "digits", *flags, "--run", "run", "--steps"]

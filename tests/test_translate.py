@@ -84,7 +84,7 @@ def test_a_folder_is_translated_picture_by_picture(trained, shell, tmp_path):
         ),
         ("translate none --to B --input in --out out", "none is not a run: .*"),
         ("translate r --input in --out out", ".*--to.*"),
-        ("sample r", "This game does not say how to sample. It translates images: use .*"),
+        ("sample r", "This game does not say how to sample: it translates images, by .*"),
     ],
 )
 def test_what_is_wrong_is_one_line(trained, shell, tmp_path, words, said):

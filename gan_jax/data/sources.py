@@ -125,8 +125,8 @@ def _checked(data, where, size, channels, pairs):
     if not isinstance(x, OnDisk):
         if pairs and (x.ndim not in (3, 4) or x.shape[2] % 2):
             raise UserError(f"x of {where} has the shape {x.shape}, no pairs side by side: the width must be even.")
-        halves = np.split(x, 2, 2) if pairs else [x]
-        x = np.concatenate([_images(half, where, size, channels) for half in halves], 2)
+        fitted = lambda x: _images(x, where, size, channels)
+        x = np.concatenate([fitted(half) for half in np.split(x, 2, 2)], 2) if pairs else fitted(x)
     return {"x": x} if "y" not in data else {"x": x, "y": _labels(np.asarray(data["y"]), len(x), where)}
 
 
