@@ -13,7 +13,7 @@ from test_data import png, tar, write
 from toy import bits
 
 from gan_jax import losses, replay, train
-from gan_jax.data import OnDisk, batches, content_hash, epoch, lengths, load, one_by_one, read, stream, streams
+from gan_jax.data import OnDisk, as_data, batches, content_hash, epoch, lengths, load, one_by_one, read, stream, streams
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Player, Turn, move
 from gan_jax.optimizers import adam
@@ -38,6 +38,12 @@ def test_each_set_has_an_order_of_its_own():
     assert (orders["A"] != orders["B"]).mean() > 0.7
     other = streams(4, 5, 30, {"A": 12, "B": 12})
     assert all((orders[a] != other[b]).any() for a in "AB" for b in "AB")
+
+
+def test_lists_become_arrays():
+    found = as_data({"A": {"x": A.tolist()}, "B": {"x": B}})
+    np.testing.assert_array_equal(found["A"]["x"], A)
+    np.testing.assert_array_equal(as_data(A.tolist())["x"], A)
 
 
 def test_a_set_is_read_evenly_and_its_rows_stay_together():

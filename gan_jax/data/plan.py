@@ -28,7 +28,8 @@ Data = Set | Mapping[str, Set]  # or several sets, {"A": {"x": …}, "B": {"x": 
 def as_data(data: Any) -> Data:
     """What a user gives: a set, several, or the x of one; what is neither in memory nor OnDisk becomes an array."""
     data = data if isinstance(data, Mapping) else {"x": data}
-    return jax.tree.map(lambda x: x if isinstance(x, OnDisk) else np.asarray(x), dict(data))
+    array = lambda x: x if isinstance(x, OnDisk) else np.asarray(x)
+    return {name: as_data(x) if isinstance(x, Mapping) else array(x) for name, x in data.items()}
 
 
 def lengths(data: Data) -> int | dict[str, int]:
