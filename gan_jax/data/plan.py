@@ -29,7 +29,8 @@ def as_data(data: Any) -> Data:
     """What a user gives: a set, several, or the x of one; what is neither in memory nor OnDisk becomes an array."""
     data = data if isinstance(data, Mapping) else {"x": data}
     array = lambda x: x if isinstance(x, OnDisk) else np.asarray(x)
-    return {name: as_data(x) if isinstance(x, Mapping) else array(x) for name, x in data.items()}
+    found: Any = {name: as_data(x) if isinstance(x, Mapping) else array(x) for name, x in data.items()}
+    return found
 
 
 def lengths(data: Data) -> int | dict[str, int]:
