@@ -11,7 +11,7 @@ arXiv:1703.10593
 
     python experiments/cyclegan.py horse2zebra --data FOLDER_OR_TAR
     python -m gan_jax translate runs/cyclegan-horse2zebra --to B --input FOLDER --out FOLDER
-    python experiments/benchmarks/translation.py cyclegan --data DIR
+    python benchmarks/translation.py cyclegan --data DIR
 
 The last line plays the paper's ablation (section 5.1.3 and figure 7) on the MNIST presets. A round is one simultaneous
 move of all four, from one forward pass: the discriminators learn from the fakes that the generators made before their
@@ -31,13 +31,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import augment as jitter
 from gan_jax import data as sources
 from gan_jax import losses, pool
-from gan_jax.data import jitter
-from gan_jax.game import Game, Move, Player, Turn
+from gan_jax.game import Game, Loss, Move, Player
 from gan_jax.models.translation import PatchGAN, ResNet
 from gan_jax.optimizers import adam
-from gan_jax.translation import HeldOut
+from gan_jax.runs.translation import HeldOut
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ def game(c: Config) -> Game:
         told |= {"D_A(G(b))": seen_a.mean(), "D_B(G(a))": seen_b.mean()}
         remembered = {"game": {"A": pool_A, "B": pool_B}}
         return {
-            "G": Turn(c.gan * fooled + cycle + identity, told),
-            "D_A": Turn(loss_A, {}, remembered),
-            "D_B": Turn(loss_B, {}, remembered),
+            "G": Loss(c.gan * fooled + cycle + identity, told),
+            "D_A": Loss(loss_A, {}, remembered),
+            "D_B": Loss(loss_B, {}, remembered),
         }
 
     falling = lambda count: c.lr * jnp.clip(2 - 2 * count / c.schedule_steps, 0, 1)

@@ -26,9 +26,9 @@ import jax
 from gan_jax import data as sources
 from gan_jax import losses, priors
 from gan_jax.game import Game, Player
-from gan_jax.gan import ORDERS, gan
 from gan_jax.models import dcgan
 from gan_jax.optimizers import adam, ema
+from gan_jax.two_player import ORDERS, gan
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ Real x is 0, G makes θ, D(x) = −ψx, and both start at 1
     python experiments/dirac_gan.py r1
     python experiments/dirac_gan.py wgan_gp --order alternating --critic-moves 5
 
-experiments/benchmarks/dirac_gan.py plays and draws them all.
+benchmarks/dirac_gan.py plays and draws them all.
 
 Differs: the authors' code halves one term of consensus optimisation's ∇½‖v‖², by which five moves of D to one of G
 seem to converge from here; with the whole gradient they do not.
@@ -32,10 +32,10 @@ import optax
 from flax import linen as nn
 
 from gan_jax import data as sources
-from gan_jax import losses, optimizers, penalties, priors
-from gan_jax.game import Game, Player, in_order, move
-from gan_jax.gan import gan
+from gan_jax import losses, penalties, priors
+from gan_jax.game import Game, Player, move
 from gan_jax.optimizers import clip_weights, sgd
+from gan_jax.two_player import gan
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def game(c: Config) -> Game:
         penalty=penalty.get(c.method),
         augment=noise if c.method == "instance_noise" else lambda key, x, memory: x,
         moves=orders[c.order],
-        rule=optimizers.consensus(c.strength) if c.method == "consensus" else in_order,
+        rule=rules.consensus(c.strength) if c.method == "consensus" else None,
     )
 
 

@@ -9,7 +9,7 @@ arXiv:1712.04086
     mnist-pack4     four
 
     python experiments/pacdcgan.py mnist-pack2 --data DIR
-    python experiments/benchmarks/classifier.py mnist --data DIR --out runs/classifiers/mnist.npz
+    python benchmarks/classifier.py mnist --data DIR --out runs/classifiers/mnist.npz
 
 The second line trains the classifier that the modes are counted by. D's rows of 64 are 64 · pack stacks, so --batch
 grows with --pack. A round is a move of D and two of G, all on the same noise.
@@ -28,11 +28,11 @@ from gan_jax import data as sources
 from gan_jax import losses, priors
 from gan_jax.data.synthetic import stack
 from gan_jax.errors import UserError
-from gan_jax.evaluate import to_bytes
-from gan_jax.game import Game, Player, Turn, move
+from gan_jax.game import Game, Loss, Player, move
 from gan_jax.metrics.stacked import stacked_mnist
 from gan_jax.models.pacdcgan import Discriminator, Generator
 from gan_jax.optimizers import adam
+from gan_jax.runs.score import to_bytes
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def game(c: Config) -> Game:
         loss_D, loss_G = loss(real_logits, fake_logits)
         before = {"D(x)": jax.nn.sigmoid(real_logits).mean(), "D(G(z)) before": jax.nn.sigmoid(fake_logits).mean()}
         after = {"D(G(z)) after": jax.nn.sigmoid(fake_logits).mean()}
-        return {"D": Turn(loss_D, before, {"D": memory_D}), "G": Turn(loss_G, after, {"G": memory_G})}
+        return {"D": Loss(loss_D, before, {"D": memory_D}), "G": Loss(loss_G, after, {"G": memory_G})}
 
     def sample(nets, key, n):
         x = nets["G"](prior(key, n))

@@ -33,7 +33,7 @@ from gan_jax import data as sources
 from gan_jax import losses, metrics, mixtures, priors
 from gan_jax.data import synthetic
 from gan_jax.errors import UserError
-from gan_jax.game import Game, Player, Turn, move
+from gan_jax.game import Game, Loss, Player, move
 from gan_jax.models import toy
 from gan_jax.optimizers import adam
 
@@ -120,7 +120,7 @@ def game(c: Config) -> Game:
         real_logits, fake_logits = jnp.split(logits, 2)
         loss_D, loss_G = losses.non_saturating(real_logits, fake_logits)
         seen = {"D(x)": jax.nn.sigmoid(real_logits).mean(), "D(G(z))": jax.nn.sigmoid(fake_logits).mean()}
-        return {"D": Turn(loss_D, seen), "G": Turn(loss_G, memory={"G": memory})}
+        return {"D": Loss(loss_D, seen), "G": Loss(loss_G, memory={"G": memory})}
 
     G = Player(toy.NormGenerator(len(MIXTURES[c.data].centres[0]), c.width_G), adam(c.lr, c.beta1))
     D = Player(toy.MaxoutDiscriminator(c.width_D), adam(c.lr, c.beta1))

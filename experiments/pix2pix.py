@@ -10,7 +10,7 @@ Isola, Zhu, Zhou, Efros. Image-to-image translation with conditional adversarial
 
     python experiments/pix2pix.py facades --data FOLDER_OR_TAR
     python -m gan_jax translate runs/pix2pix-facades --to A --input FOLDER --out FOLDER
-    python experiments/benchmarks/translation.py pix2pix --data FOLDER_OR_TAR
+    python benchmarks/translation.py pix2pix --data FOLDER_OR_TAR
 
 The data are pictures of two halves, A left and B right, in folders train and val. The last line compares small with
 small-l1. A round is a move of D and then one of G, on the fakes that D has seen. Dropout is the noise, when the
@@ -28,13 +28,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gan_jax import augment as jitter
 from gan_jax import data as sources
 from gan_jax import losses
-from gan_jax.data import jitter
-from gan_jax.game import Game, Player, Turn, move
+from gan_jax.game import Game, Loss, Player, move
 from gan_jax.models.translation import PatchGAN, UNet
 from gan_jax.optimizers import adam
-from gan_jax.translation import HeldOut
+from gan_jax.runs.translation import HeldOut
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def game(c: Config) -> Game:
         distance = jnp.abs(fake - y).mean()
         before = {"D(x)": jax.nn.sigmoid(real_logits).mean(), "D(G(z)) before": jax.nn.sigmoid(fake_logits).mean()}
         after = {"D(G(z)) after": jax.nn.sigmoid(fake_logits).mean(), "l1": distance}
-        return {"D": Turn(loss_D / 2, before), "G": Turn(c.gan * loss_G + c.l1 * distance, after)}
+        return {"D": Loss(loss_D / 2, before), "G": Loss(c.gan * loss_G + c.l1 * distance, after)}
 
     players = {
         "G": Player(UNet(c.channels, c.width, c.depth), adam(c.lr, c.beta1)),

@@ -10,7 +10,7 @@ arXiv:2501.05441
     full            the paper's network, table 3: 8 blocks of 768 maps, 41 million weights
 
     python experiments/r3gan.py rpgan-r1-r2 --data DIR
-    python experiments/benchmarks/classifier.py mnist --data DIR --out runs/classifiers/mnist.npz
+    python benchmarks/classifier.py mnist --data DIR --out runs/classifiers/mnist.npz
 
 The second line trains the classifier that the modes are counted by. A round is a move of D and one of G, each on a
 batch of its own; the paper counts one of the two, so that 10 million images are 19,532 rounds of 512.
@@ -33,12 +33,12 @@ import optax
 from gan_jax import data as sources
 from gan_jax import losses, priors
 from gan_jax.data.synthetic import stack
-from gan_jax.evaluate import to_bytes
-from gan_jax.game import Game, Player, Turn, move
+from gan_jax.game import Game, Loss, Player, move
 from gan_jax.metrics.stacked import stacked_mnist
 from gan_jax.models.r3gan import Discriminator, Generator
 from gan_jax.optimizers import with_rate
 from gan_jax.penalties import r1, r2
+from gan_jax.runs.score import to_bytes
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def game(c: Config) -> Game:
         loss_D, loss_G = loss(real_logits, fake_logits)
         penalty = r1(D, real) + (r2(D, fake) if c.penalty == "r1+r2" else 0)
         seen = {"D(x) - D(G(z))": (real_logits - fake_logits).mean(), "penalty": penalty, "gamma": gamma(step)}
-        return {"D": Turn(loss_D + gamma(step) * penalty, seen), "G": Turn(loss_G)}
+        return {"D": Loss(loss_D + gamma(step) * penalty, seen), "G": Loss(loss_G)}
 
     def ema(step):
         return 0.5 ** (c.batch / jnp.maximum(half_life(step), 1e-8))

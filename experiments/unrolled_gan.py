@@ -28,9 +28,10 @@ from gan_jax import data as sources
 from gan_jax import losses, metrics, mixtures, priors
 from gan_jax.data import synthetic
 from gan_jax.game import Game, Player
-from gan_jax.gan import ORDERS, gan
 from gan_jax.models import toy
-from gan_jax.optimizers import adam, unrolled
+from gan_jax.optimizers import adam
+from gan_jax.rules import unrolled
+from gan_jax.two_player import ORDERS, gan
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from gan_jax import data as sources
 from gan_jax import losses, metrics, mixtures, penalties, priors
 from gan_jax.data import synthetic
 from gan_jax.game import Game, Player, move
-from gan_jax.gan import gan
 from gan_jax.models import toy
 from gan_jax.optimizers import adam
+from gan_jax.two_player import gan
 
 Points = Literal["8gaussians", "25gaussians", "swissroll"]
 

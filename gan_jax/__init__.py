@@ -4,8 +4,8 @@ A GAN is a game (`gan_jax.game`); the ordinary one is made by `gan_jax.gan.gan`.
 back, `Run.sample` draws from it, `replay` tells where one broke.
 """
 
-from gan_jax.replay import replay
-from gan_jax.run import Run, load
-from gan_jax.train import train
+from gan_jax.runs.replay import replay
+from gan_jax.runs.run import Run, load
+from gan_jax.training.loop import train
 
 __all__ = ["Run", "load", "replay", "train"]

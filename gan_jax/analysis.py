@@ -26,8 +26,9 @@ from jaxtyping import Array, Complex, Float
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
 from gan_jax import limits
+from gan_jax.engine import gradient, move_inputs, net
 from gan_jax.errors import UserError, keeping
-from gan_jax.game import Game, State, deal, gradient, net
+from gan_jax.game import Game, State
 
 Tree = Any  # a pytree of arrays
 Players = tuple[str, ...] | None  # who moves; None: everyone
@@ -41,7 +42,7 @@ compiled_by_each = partial(jax.jit, static_argnames=("game", "players", "each"))
 
 def hand(game: Game, state: State, batch: Tree) -> tuple[Tree, Tree]:
     """The batch [B, …] and the key that the first move of the coming round has, of a batch [slices, B, …]."""
-    (_, own, key), *_ = deal(game, state.key, state.step, batch)
+    (_, own, key), *_ = move_inputs(game, state.key, state.step, batch)
     return own, jax.random.fold_in(key, 0)  # that of a move's first part
 
 

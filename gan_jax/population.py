@@ -24,10 +24,11 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from gan_jax import parallel
+from gan_jax.engine import init, step
 from gan_jax.errors import UserError
-from gan_jax.game import Game, State, init, step
-from gan_jax.parallel import Layout
+from gan_jax.game import Game, State
+from gan_jax.training import parallel
+from gan_jax.training.parallel import Layout
 
 Tree = Any  # a pytree of arrays
 Schedule = Callable[[int], Game]

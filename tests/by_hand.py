@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from gan_jax.game import Move, Player, Turn, move
+from gan_jax.game import Loss, Move, Player, move
 from gan_jax.optimizers import adam
 from gan_jax.reparam import spectral_norm
 
@@ -74,9 +74,9 @@ def play(nets, batch, key, step):
     }
     error = jax.nn.softplus(-real).mean() + jax.nn.softplus(fooled).mean() + jax.nn.softplus(past).mean()
     return {
-        "D": Turn(error, {"before": jax.nn.sigmoid(fooled).mean()}, {"D": D_memory, "game": remembered}),
-        "G": Turn(jax.nn.softplus(-fooled).mean(), {"after": jax.nn.sigmoid(fooled).mean()}, {"G": G_memory}),
-        "size": Turn(jnp.square(fake).mean() + 0.1 * fooled.mean()),  # another loss of G, which remembers nothing
+        "D": Loss(error, {"before": jax.nn.sigmoid(fooled).mean()}, {"D": D_memory, "game": remembered}),
+        "G": Loss(jax.nn.softplus(-fooled).mean(), {"after": jax.nn.sigmoid(fooled).mean()}, {"G": G_memory}),
+        "size": Loss(jnp.square(fake).mean() + 0.1 * fooled.mean()),  # another loss of G, which remembers nothing
     }
 
 

@@ -12,13 +12,13 @@ from flax import linen as nn
 from scipy.sparse.linalg import eigs
 
 import gan_jax
-from gan_jax import analysis, game, losses, penalties, population, priors
+from gan_jax import analysis, engine, losses, penalties, population, priors
 from gan_jax.errors import UserError
-from gan_jax.game import Game, Move, Player, Turn, move
-from gan_jax.gan import gan
+from gan_jax.game import Game, Loss, Move, Player, move
 from gan_jax.optimizers import sgd
 from gan_jax.reparam import spectral_norm
-from gan_jax.run import read_rows
+from gan_jax.runs.run import read_rows
+from gan_jax.two_player import gan
 
 KEY = jax.random.key(3)
 
@@ -31,7 +31,7 @@ def x64():
 
 def born(g, batch):
     """A State, and the hand of its first round on a batch [slices, B, …]."""
-    state = jax.jit(game.init, static_argnums=0)(g, KEY, batch)
+    state = jax.jit(engine.init, static_argnums=0)(g, KEY, batch)
     return state, *analysis.hand(g, state, batch)
 
 
@@ -53,7 +53,7 @@ def on_weights(sizes, losses, moves=None):
     """The game in which losses(w, batch) -> {name: loss} of everyone's weights, on a batch that need not be used."""
 
     def play(nets, batch, key, step):
-        return {name: Turn(loss) for name, loss in losses({n: nets[n]() for n in sizes}, batch).items()}
+        return {name: Loss(loss) for name, loss in losses({n: nets[n]() for n in sizes}, batch).items()}
 
     return Game({n: weights(size) for n, size in sizes.items()}, play, moves or (move(*sizes),))
 
@@ -172,7 +172,7 @@ def inference(nets, batch, key, step):
     real, false = nets["D"](x, code)[:, 0], nets["D"](fake, z)[:, 0]
     fool = jax.nn.softplus(-false).mean() + jax.nn.softplus(real).mean()
     error = jax.nn.softplus(-real).mean() + jax.nn.softplus(false).mean()
-    return {"D": Turn(error), "G": Turn(fool), "E": Turn(fool + 0.1 * jnp.square(code).mean())}
+    return {"D": Loss(error), "G": Loss(fool), "E": Loss(fool + 0.1 * jnp.square(code).mean())}
 
 
 INFERENCE = Game(
@@ -217,7 +217,7 @@ def test_the_field_is_what_the_round_descends(x64):
     g = Game(INFERENCE.players, inference, (move("D", "G", "E"),))
     batch = {"x": PAIRS["x"][:1]}
     state, *rest = born(g, batch)
-    after, _ = jax.jit(game.step, static_argnums=0)(g, state, batch)
+    after, _ = jax.jit(engine.step, static_argnums=0)(g, state, batch)
     moved = jax.flatten_util.ravel_pytree(after.params)[0] - jax.flatten_util.ravel_pytree(state.params)[0]
     np.testing.assert_allclose(analysis.field(g, state, *rest), moved / -0.1, rtol=1e-12, atol=1e-14)
 
@@ -328,7 +328,7 @@ def test_every_example_has_noise_of_its_own(x64, given):
     state, own, key = given
     same = jax.tree.map(lambda x: jnp.tile(x[:2], (3, 1)), own)
     norms = analysis.gradient_norms(INFERENCE, state, same, key, each=2)
-    alone = jax.jit(lambda k: game.gradient(INFERENCE, state, {n: n for n in "DEG"}, {"x": own["x"][:2]}, k)[0])
+    alone = jax.jit(lambda k: engine.gradient(INFERENCE, state, {n: n for n in "DEG"}, {"x": own["x"][:2]}, k)[0])
     for i, k in enumerate(jax.random.split(key, 3)):
         for n, gradients in alone(k).items():
             square = sum(np.square(x).sum() for x in jax.tree.leaves(gradients))
@@ -377,7 +377,7 @@ def test_a_training_that_is_watched(tmp_path):
     np.testing.assert_allclose(kept[4]["spectrum"], analysis.leading_eigenvalues(NORMED, *given), rtol=1e-5)
     assert rows[1]["spectrum/imag max"] == pytest.approx(kept[4]["spectrum"].imag.max())
     # Singular values of the weights as used: spectral norm's D at 1, and not the averaged weights.
-    used = game.net(NORMED, run.state, "D", average=False).params
+    used = engine.net(NORMED, run.state, "D", average=False).params
     for layer in ("Conv_0", "Dense_0"):
         found, w = kept[4][f"singular/D/{layer}/kernel"], np.asarray(used[layer]["kernel"], np.float64)
         expected = np.linalg.svd(w.reshape(-1, w.shape[-1]), compute_uv=False)

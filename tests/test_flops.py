@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from gan_jax import papers
-from gan_jax.game import step
-from gan_jax.run import abstract_state, zeros
+from gan_jax.engine import step
+from gan_jax.runs import papers
+from gan_jax.runs.run import abstract_state, zeros
 
 dcgan = papers.paper("dcgan")
 FACES = replace(dcgan.PRESETS["faces"], batch=8)

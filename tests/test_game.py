@@ -12,9 +12,9 @@ from by_hand import ORDERS, B, Hand, born, memory, play, players
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
-from gan_jax import game
+from gan_jax import engine
 from gan_jax.errors import UserError
-from gan_jax.game import Game, Move, Player, Rule, Turn, move
+from gan_jax.game import Game, Loss, Move, Player, Rule, move
 from gan_jax.optimizers import sgd
 
 KEY = jax.random.key(7)
@@ -37,11 +37,11 @@ quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def jitted(g):
-    return quick(partial(game.step, g))
+    return quick(partial(engine.step, g))
 
 
 def start(g, key=KEY, dtype=jnp.float32):
-    return quick(partial(game.init, g))(key, data(g.slices, dtype))
+    return quick(partial(engine.init, g))(key, data(g.slices, dtype))
 
 
 def near(a, b, tolerance):
@@ -203,7 +203,7 @@ def test_a_gradient_is_the_mover_s_own():
         hand = born((g.players["G"].net, g.players["D"].net), state)
         loss = lambda p, n: hand.forward(hand.params | {n: p}, x, KEY)[0][n]
         expected = {n: quick(jax.grad(loss), static_argnums=1)(hand.params[n], n) for n in "GD"}
-        together = quick(lambda: game.gradient(g, state, {"D": "D", "G": "G"}, {"x": x}, KEY)[0])()
+        together = quick(lambda: engine.gradient(g, state, {"D": "D", "G": "G"}, {"x": x}, KEY)[0])()
         near(together, expected, 1e-10)
 
         def scaled(nets, batch, key, step):
@@ -211,7 +211,7 @@ def test_a_gradient_is_the_mover_s_own():
             return turns | {"G": turns["G"].replace(loss=-1e3 * turns["G"].loss)}
 
         louder = Game(g.players, scaled, g.moves, g.memory)
-        grads = quick(lambda: game.gradient(louder, state, {"D": "D", "G": "G"}, {"x": x}, KEY)[0])()
+        grads = quick(lambda: engine.gradient(louder, state, {"D": "D", "G": "G"}, {"x": x}, KEY)[0])()
         near(grads["D"], together["D"], 1e-14)
         near(grads["G"], jax.tree.map(lambda x: -1e3 * x, expected["G"]), 1e-10)
 
@@ -252,9 +252,9 @@ def test_seeds_are_a_vmap(norm, precision):
     with jax.enable_x64(precision == "float64"):
         g = the_game("one to one", dtype, norm)
         keys, step = jax.random.split(KEY, 3), jitted(g)
-        born_one = lambda key: game.init(g, key, data(1, dtype))
+        born_one = lambda key: engine.init(g, key, data(1, dtype))
         many, alone = quick(jax.vmap(born_one))(keys), [quick(born_one)(key) for key in keys]
-        together = quick(jax.vmap(partial(game.step, g), in_axes=(0, None)))
+        together = quick(jax.vmap(partial(engine.step, g), in_axes=(0, None)))
         for t in range(3):
             batch = data(1, dtype, t)
             many, metrics = together(many, batch)
@@ -275,7 +275,7 @@ def test_chunks_of_a_scan_are_single_rounds(norm, precision):
         for batch in batches:
             single, metrics = step(single, batch)
             reports.append(metrics)
-        scan, state, seen = quick(partial(jax.lax.scan, partial(game.step, g))), first, []
+        scan, state, seen = quick(partial(jax.lax.scan, partial(engine.step, g))), first, []
         for chunk in (batches[:3], batches[3:6], batches[6:]):
             state, metrics = scan(state, jax.tree.map(lambda *x: jnp.stack(x), *chunk))
             seen.append(metrics)
@@ -286,7 +286,7 @@ def test_chunks_of_a_scan_are_single_rounds(norm, precision):
 
 def test_a_round_is_one_program_on_a_donated_state():
     g, key = the_game("three to one"), jax.random.key(1)
-    step, first = quick(partial(game.step, g), donate_argnums=0), start(g, key)
+    step, first = quick(partial(engine.step, g), donate_argnums=0), start(g, key)
     state = first
     for t in range(3):
         state, _ = step(state, data(3, round=t))
@@ -300,7 +300,7 @@ def remembering(kept):
     """One player, and a game that counts in its memory."""
 
     def play(nets, batch, key, step):
-        return {"D": Turn(mean(nets, batch["x"]), memory={"game": {"count": nets.memory["count"] + 1}})}
+        return {"D": Loss(mean(nets, batch["x"]), memory={"game": {"count": nets.memory["count"] + 1}})}
 
     average = lambda step: 0.9
     return Game({"D": Player(Line(), optax.sgd(0.1), average)}, play, (move("D"),), {"count": kept})
@@ -309,21 +309,21 @@ def remembering(kept):
 def test_a_state_made_outside_jit_can_be_donated():
     """Average and weights are two buffers, and the caller keeps the key."""
     key, g = jax.random.key(1), remembering(0)
-    state, _ = jax.jit(partial(game.step, g), donate_argnums=0)(game.init(g, key, data(1)), data(1))
+    state, _ = jax.jit(partial(engine.step, g), donate_argnums=0)(engine.init(g, key, data(1)), data(1))
     assert state.memory["game"]["count"] == 1 and not key.is_deleted()
 
 
 def test_donation_leaves_the_game_its_memory():
     kept = jnp.zeros(3)
     g = remembering(kept)
-    jax.jit(partial(game.step, g), donate_argnums=0)(game.init(g, KEY, data(1)), data(1))
+    jax.jit(partial(engine.step, g), donate_argnums=0)(engine.init(g, KEY, data(1)), data(1))
     assert not kept.is_deleted()
 
 
 def test_an_update_keeps_the_type_of_every_leaf():
     g = the_game("when")
     state = start(g)
-    after = jax.eval_shape(partial(game.step, g), state, data(1))[0]
+    after = jax.eval_shape(partial(engine.step, g), state, data(1))[0]
     kind = lambda x: (x.shape, x.dtype, getattr(x, "weak_type", False))  # a key has none
     assert jax.tree.map(kind, state) == jax.tree.map(kind, after)
 
@@ -341,7 +341,7 @@ def test_a_network_ready_to_use():
         divided = {n: params[n] | {"kernel": params[n]["kernel"] / σ[n]} for n in σ}
         variables = {"params": params | divided, "batch_stats": kept["batch_stats"]}
         expected = g.players["D"].net.apply(variables, x, train=False)
-        near(game.net(g, state, "D", average=average)(x), expected, 1e-3)
+        near(engine.net(g, state, "D", average=average)(x), expected, 1e-3)
 
 
 def test_a_rule_of_its_own():
@@ -349,7 +349,7 @@ def test_a_rule_of_its_own():
 
     def twice(g, state, batch):
         for half in (0, 1):
-            state, metrics = game.in_order.round(g, state, jax.tree.map(lambda x, h=half: x[h : h + 1], batch))
+            state, metrics = engine.in_order.round(g, state, jax.tree.map(lambda x, h=half: x[h : h + 1], batch))
         return state.replace(memory=state.memory | {"rule": state.memory["rule"] + 1}), metrics
 
     g = the_game("one to one", rule=Rule(lambda g, state: jnp.int32(0), twice))
@@ -362,11 +362,11 @@ def test_carry_takes_over_what_fits():
     old, _ = jitted(g)(start(g), data(1))
     wider = Game(players(jnp.float32, norm=False), play, g.moves, memory(jnp.float32))
     new = start(wider, jax.random.key(8))
-    taken = game.carry(new, old)
+    taken = engine.carry(new, old)
     kernels = lambda s: {n: s.params[n]["Dense_0"] for n in "GD"}
     assert same(kernels(taken), kernels(old)) and taken.step == 1
     assert jax.tree.structure(taken) == jax.tree.structure(new)
-    only = game.carry(new, old, fields=("params",))
+    only = engine.carry(new, old, fields=("params",))
     assert same(kernels(only), kernels(old)) and only.step == 0 and same(only.ema, new.ema)
 
 
@@ -383,7 +383,7 @@ class Noisy(nn.Module):
 
 
 def one_player(loss, net=None, moves=None):
-    play = lambda nets, batch, key, step: {"D": Turn(loss(nets, batch["x"]))}
+    play = lambda nets, batch, key, step: {"D": Loss(loss(nets, batch["x"]))}
     return Game({"D": Player(net or Line(), optax.sgd(0.1))}, play, moves or (move("D"),))
 
 
@@ -401,14 +401,14 @@ mean = lambda nets, x: nets["D"](x).mean()
     ids=["scan", "vmap", "cond", "grad"],
 )
 def test_a_network_cannot_be_born_inside(loss):
-    for init in (game.init, jax.jit(game.init, static_argnums=0)):
+    for init in (engine.init, jax.jit(engine.init, static_argnums=0)):
         with pytest.raises(UserError, match=r"The first call of network 'D' is inside .* call it once before"):
             init(one_player(loss), KEY, data(1))
     cured = one_player(lambda nets, x: loss(nets, x) + 0 * mean(nets, x))
     before = one_player(lambda nets, x: 0 * mean(nets, x) + loss(nets, x))
     with pytest.raises(UserError):
-        game.init(cured, KEY, data(1))
-    state = game.init(before, KEY, data(1))
+        engine.init(cured, KEY, data(1))
+    state = engine.init(before, KEY, data(1))
     assert jnp.isfinite(jitted(before)(state, data(1))[1]["loss/D"])
 
 
@@ -427,7 +427,7 @@ def test_a_network_cannot_be_born_inside(loss):
 )
 def test_mistakes_are_named(g, words):
     with pytest.raises(UserError, match=words):
-        game.init(g, KEY, data(1))
+        engine.init(g, KEY, data(1))
 
 
 def test_a_step_wants_its_slices_and_draws_its_keys():
@@ -437,7 +437,7 @@ def test_a_step_wants_its_slices_and_draws_its_keys():
         jitted(g)(state, data(3))
 
     def forgets(nets, batch, key, step):
-        return play(nets, batch, key, step) | {"D": Turn(nets["D"](batch["x"]).mean())}
+        return play(nets, batch, key, step) | {"D": Loss(nets["D"](batch["x"]).mean())}
 
     with pytest.raises(UserError, match="Network 'D' draws random numbers but was called without a key"):
         jitted(Game(g.players, forgets, g.moves, g.memory))(state, data(2))
@@ -447,7 +447,7 @@ def test_a_step_wants_its_slices_and_draws_its_keys():
 def test_parts_divide_the_batch(parts):
     g = replace(one_player(mean), parts=parts)
     with pytest.raises(UserError, match="parts"):
-        game.step(g, game.init(g, KEY, data(1)), data(1))
+        engine.step(g, engine.init(g, KEY, data(1)), data(1))
 
 
 RATES_OF_OPTAX = {
@@ -459,11 +459,11 @@ RATES_OF_OPTAX = {
 @pytest.mark.parametrize("optimizer", RATES_OF_OPTAX.values(), ids=RATES_OF_OPTAX)
 def test_any_optimizer_of_optax_will_do(optimizer):
     g = replace(one_player(mean), players={"D": Player(Line(), optimizer)})
-    game.step(g, game.init(g, KEY, data(1)), data(1))
+    engine.step(g, engine.init(g, KEY, data(1)), data(1))
 
 
 def test_a_share_of_skipped_rounds_is_at_most_one():
     never = lambda metrics: metrics["loss/D"] != metrics["loss/D"]
     g = one_player(mean, moves=(move("D", when=never), move("D", when=never)))
-    _, metrics = game.step(g, game.init(g, KEY, data(2)), data(2))
+    _, metrics = engine.step(g, engine.init(g, KEY, data(2)), data(2))
     assert max(metrics[name] for name in metrics if name.startswith("skipped")) <= 1

@@ -28,10 +28,13 @@ from test_data import COLOUR, GREY, LABELS, png, write
 from test_data_errors import refuses
 
 import gan_jax
-from gan_jax import checkpoint, data, evaluate, limits, papers
+from gan_jax import data, limits
 from gan_jax.errors import UserError
 from gan_jax.metrics import classifiers, extractors, inception_v3
-from gan_jax.run import read_rows, write_text
+from gan_jax.runs import papers
+from gan_jax.runs import score as evaluate
+from gan_jax.runs.run import read_rows, write_text
+from gan_jax.training import checkpoint
 
 ZEROS = gzip.compress(bytes(2**24)) * 1100  # 17 GiB in 18 MB: a .gz may have many parts
 DEEP = "[" * 100_000

@@ -16,10 +16,10 @@ from toy import POINTS, bits
 from gan_jax import losses, optimizers, penalties, population, priors, train
 from gan_jax.errors import UserError
 from gan_jax.game import Player
-from gan_jax.gan import gan
 from gan_jax.nn.norm import BatchNorm
-from gan_jax.run import load, read_rows
-from gan_jax.train import _dispatch
+from gan_jax.runs.run import load, read_rows
+from gan_jax.training.loop import _dispatch
+from gan_jax.two_player import gan
 
 
 @dataclasses.dataclass(frozen=True)

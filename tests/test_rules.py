@@ -13,22 +13,13 @@ from by_hand import D, G, average
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
-from gan_jax import game, losses, priors, train
+from gan_jax import engine, losses, priors, train
+from gan_jax.engine import in_order
 from gan_jax.errors import UserError
-from gan_jax.game import Game, Player, Turn, in_order, move
-from gan_jax.gan import ORDERS, gan
-from gan_jax.optimizers import (
-    adam,
-    consensus,
-    ema,
-    extragradient,
-    lookahead,
-    optimistic_adam,
-    optimistic_sgd,
-    sgd,
-    symplectic,
-    unrolled,
-)
+from gan_jax.game import Game, Loss, Player, move
+from gan_jax.optimizers import adam, ema, optimistic_adam, optimistic_sgd, sgd
+from gan_jax.rules import consensus, extragradient, lookahead, symplectic, unrolled
+from gan_jax.two_player import ORDERS, gan
 
 KEY = jax.random.key(3)
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -50,19 +41,19 @@ def of_vectors(losses, optimizers, moves, rule=in_order, size=(), **fields):
 
     def play(nets, batch, key, step):
         at = {n: net() for n, net in nets.items()}
-        return {n: Turn(loss(at, batch["x"].mean(0))) for n, loss in losses.items()}
+        return {n: Loss(loss(at, batch["x"].mean(0))) for n, loss in losses.items()}
 
     return Game({n: Player(Weight(size), optimizers[n]) for n in losses}, play, moves, rule=rule, **fields)
 
 
 def played(g, batches, start=None):
     """The State after each round of batches [rounds, slices, B, …], stacked."""
-    state = game.init(g, KEY, jax.tree.map(lambda x: x[0], batches))
+    state = engine.init(g, KEY, jax.tree.map(lambda x: x[0], batches))
     if start is not None:
         state = state.replace(params=start)
 
     def one(state, batch):
-        state, metrics = game.step(g, state, batch)
+        state, metrics = engine.step(g, state, batch)
         return state, (state.params, metrics)
 
     return jax.jit(partial(jax.lax.scan, one))(state, batches)[1]
@@ -163,8 +154,8 @@ def test_averages_follow_the_steps_of_extragradient_only():
         g = of_vectors(CURVED, {"G": sgd(0.1), "D": sgd(0.1)}, 2 * BOTH, extragradient, (2,))
         g = replace(g, players={n: replace(p, ema=ema(0.5)) for n, p in g.players.items()})
         batch = {"x": jnp.asarray(draws(1, 2)[0])}
-        before = game.init(g, KEY, batch)
-        after, _ = game.step(g, before, batch)
+        before = engine.init(g, KEY, batch)
+        after, _ = engine.step(g, before, batch)
     for n in "GD":
         mean = (np.asarray(before.params[n]["w"]) + np.asarray(after.params[n]["w"])) / 2
         np.testing.assert_allclose(after.ema[n][0]["w"], mean, rtol=1e-12)
@@ -174,7 +165,7 @@ def test_averages_follow_the_steps_of_extragradient_only():
 def test_extragradient_wants_pairs(moves):
     with pytest.raises(UserError, match="extragradient"):
         g = of_vectors(CURVED, {"G": GDA, "D": GDA}, moves, extragradient, (2,))
-        game.init(g, KEY, {"x": jnp.zeros((len(moves), 1, 2))})
+        engine.init(g, KEY, {"x": jnp.zeros((len(moves), 1, 2))})
 
 
 def test_optimistic_adam():
@@ -266,16 +257,16 @@ def points(slices, n=8):
 
 def own_losses(g, state, batch):
     """params -> {n: loss of n} of the first move."""
-    (_, own, key), *_ = game.deal(g, state.key, state.step, batch)
+    (_, own, key), *_ = engine.move_inputs(g, state.key, state.step, batch)
     key = jax.random.fold_in(key, 0)  # of its only part
-    return lambda params: {n: t.loss for n, t in game.evaluate(g, state, params, own, key)[0].items()}
+    return lambda params: {n: t.loss for n, t in engine.evaluate(g, state, params, own, key)[0].items()}
 
 
 def test_consensus_of_networks_descends_half_the_squared_norm():
     with jax.enable_x64(True):
         g, batch = of_networks(consensus(0.5)), points(1)
-        state = game.init(g, KEY, batch)
-        after, metrics = quick(partial(game.step, g))(state, batch)
+        state = engine.init(g, KEY, batch)
+        after, metrics = quick(partial(engine.step, g))(state, batch)
         of = own_losses(g, state, batch)
 
         def field(params):
@@ -286,7 +277,7 @@ def test_consensus_of_networks_descends_half_the_squared_norm():
         for n in "GD":
             expected = jax.tree.map(lambda w, v, h: w - 0.1 * (v + 0.5 * h), state.params[n], v[n], pulled[n])
             jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), after.params[n], expected)
-        plain, _ = quick(partial(game.step, replace(g, rule=in_order)))(state, batch)
+        plain, _ = quick(partial(engine.step, replace(g, rule=in_order)))(state, batch)
         for n in "GD":  # what a move remembers is that of the plain one
             jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9), after.memory[n], plain.memory[n])
         assert {"loss/G", "loss/D", "grad/G", "grad/D", "lr/G", "lr/D"} <= metrics.keys()
@@ -295,8 +286,8 @@ def test_consensus_of_networks_descends_half_the_squared_norm():
 def test_a_lone_mover_leaves_the_others_memory_under_consensus():
     with jax.enable_x64(True):
         g, batch = of_networks(consensus(0.5), (move("G"), move("D", when=lambda m: False))), points(2)
-        state = game.init(g, KEY, batch)
-        after, _ = quick(partial(game.step, g))(state, batch)
+        state = engine.init(g, KEY, batch)
+        after, _ = quick(partial(engine.step, g))(state, batch)
         same = lambda a, b: jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), a, b))
         assert same(after.memory["D"], state.memory["D"]) and not same(after.memory["G"], state.memory["G"])
         assert same(after.params["D"], state.params["D"])
@@ -344,8 +335,8 @@ def test_unrolled_against_finite_differences(optimizer, dead, k):
         players = Player(Smooth(2), sgd(0.1)), Player(Smooth(1, dead), optimizer(0.05))
         g = gan(*players, losses.minimax, wide(3), moves=BOTH, rule=unrolled(k))
         batch = points(1)
-        state = game.init(g, KEY, batch)
-        after, metrics = quick(partial(game.step, g))(state, batch)
+        state = engine.init(g, KEY, batch)
+        after, metrics = quick(partial(engine.step, g))(state, batch)
         loss = answered(g, state, batch, k)
         start, unravel = ravel_pytree(state.params["G"])
         along = jnp.asarray(np.random.default_rng(0).normal(size=(4, len(start))))
@@ -354,7 +345,7 @@ def test_unrolled_against_finite_differences(optimizer, dead, k):
         gradient = (start - ravel_pytree(after.params["G"])[0]) / 0.1
         np.testing.assert_allclose(along @ gradient, slopes, rtol=1e-5, atol=1e-9)
         np.testing.assert_allclose(metrics["loss/G"], loss(state.params["G"]), rtol=1e-9)
-        plain, before = quick(partial(game.step, replace(g, rule=in_order)))(state, batch)
+        plain, before = quick(partial(engine.step, replace(g, rule=in_order)))(state, batch)
         same = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
         jax.tree.map(same, (after.params["D"], after.opt["D"]), (plain.params["D"], plain.opt["D"]))
         assert abs(metrics["loss/G"] - before["loss/G"]) > 1e-4  # D did answer
@@ -365,8 +356,8 @@ def test_unrolled_against_finite_differences(optimizer, dead, k):
 def test_unrolled_by_no_step_is_in_order(moves):
     with jax.enable_x64(True):
         g, batch = of_networks(unrolled(0), moves), points(1)
-        state = game.init(g, KEY, batch)
-        ours, plain = (quick(partial(game.step, h))(state, batch) for h in (g, replace(g, rule=in_order)))
+        state = engine.init(g, KEY, batch)
+        ours, plain = (quick(partial(engine.step, h))(state, batch) for h in (g, replace(g, rule=in_order)))
         same = partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-14)
         jax.tree.map(same, (ours[0].replace(key=0), ours[1]), (plain[0].replace(key=0), plain[1]))
 
@@ -374,7 +365,7 @@ def test_unrolled_by_no_step_is_in_order(moves):
 def test_unrolled_wants_a_follower():
     with pytest.raises(UserError, match="'D', who never moves"):
         g = of_vectors(CURVED, {"G": GDA, "D": GDA}, (move("G"),), unrolled(1), (2,))
-        game.init(g, KEY, {"x": jnp.zeros((1, 1, 2))})
+        engine.init(g, KEY, {"x": jnp.zeros((1, 1, 2))})
 
 
 def test_slow_and_super_slow_weights():
@@ -416,9 +407,9 @@ def test_two_seeds_at_once_are_each_alone(name):
     with jax.enable_x64(True):
         g = of_networks(rule, moves, optimizer=adam, rate=1e-2)
         batch, keys = points(g.slices), jax.random.split(KEY, 2)
-        born = partial(game.init, g, batch=batch)
-        many, one = jax.vmap(born)(keys), quick(partial(game.step, g))
-        together = quick(jax.vmap(partial(game.step, g), in_axes=(0, None)))
+        born = partial(engine.init, g, batch=batch)
+        many, one = jax.vmap(born)(keys), quick(partial(engine.step, g))
+        together = quick(jax.vmap(partial(engine.step, g), in_axes=(0, None)))
         for _ in range(2):
             many, metrics = together(many, batch)
         assert all(np.isfinite(m).all() for m in metrics.values())

@@ -6,8 +6,8 @@ from flax import linen as nn
 
 from gan_jax import losses, priors
 from gan_jax.game import Player
-from gan_jax.gan import gan
 from gan_jax.optimizers import adam
+from gan_jax.two_player import gan
 
 angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
 POINTS = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)  # [64, 2]

@@ -7,8 +7,8 @@ import json
 import re
 from pathlib import Path
 
-from gan_jax import papers
 from gan_jax.errors import UserError
+from gan_jax.runs import papers
 
 HERE = Path(__file__).resolve().parent
 START, END = "<!-- results: made by experiments/results/table.py -->", "<!-- end of results -->"

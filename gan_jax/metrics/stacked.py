@@ -22,7 +22,7 @@ def stacked_mnist(file: str | Path) -> Callable[[UInt8[np.ndarray, "n h w 3"]], 
     if not Path(file).expanduser().is_file():
         raise UserError(
             f"There is no classifier of digits at '{file}': train it by "
-            f"`python experiments/benchmarks/classifier.py mnist --data DIR --out {file}`."
+            f"`python benchmarks/classifier.py mnist --data DIR --out {file}`."
         )
     reader = classifier(file)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from experiments.benchmarks import classifier as command
+from benchmarks import classifier as command
 from gan_jax import data
 from gan_jax.errors import UserError
 from gan_jax.metrics import classifiers, extract

@@ -13,8 +13,8 @@ from flax import linen as nn
 from gan_jax import data as sources
 from gan_jax import losses, priors
 from gan_jax.game import Player
-from gan_jax.gan import gan
 from gan_jax.optimizers import adam, ema
+from gan_jax.two_player import gan
 
 
 @dataclass(frozen=True)

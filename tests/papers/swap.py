@@ -12,9 +12,9 @@ from flax import linen as nn
 
 from gan_jax import data as sources
 from gan_jax.errors import UserError
-from gan_jax.game import Game, Player, Turn, move
+from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
-from gan_jax.translation import HeldOut
+from gan_jax.runs.translation import HeldOut
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def game(c):
     def play(nets, batch, key, step):
         a, b = batch["A"]["x"], batch["B"]["x"]
         apart = lambda x, y: jnp.square(x.mean() - y.mean())
-        return {"AB": Turn(apart(nets["AB"](a), b)), "BA": Turn(apart(nets["BA"](b), a))}
+        return {"AB": Loss(apart(nets["AB"](a), b)), "BA": Loss(apart(nets["BA"](b), a))}
 
     players = {name: Player(Pixels(), adam(c.lr)) for name in ("AB", "BA")}
     ways = {"B": lambda nets, x, key: nets["AB"](x), "A": lambda nets, x, key: nets["BA"](x)}

@@ -1,0 +1,136 @@
+"""Are samples of digits good? A classifier of the real ones, and precision and recall in pixels, say.
+
+    python benchmarks/judge.py runs/a runs/b runs/c --data digits --out experiments/results/digits.json
+
+A run is good if, of 1,000 samples, at least 9 classes in 10 have 3 % or more, the classifier's top probability is .8
+or more in the mean, and precision and recall (k = 5, pixels, against 1,000 of the real images that it was trained
+on) are .5 or more. The classifier must be right on 97 % of held-out real images. How sure it is of those, of their
+pixels shuffled and of noise is reported too: one that is always sure would make its probabilities mean nothing.
+"""
+
+import contextlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+from jaxtyping import Float
+
+from benchmarks.record import hardware, mean_se, record
+from gan_jax import data as sources
+from gan_jax.errors import UserError
+from gan_jax.metrics import prdc
+from gan_jax.runs import papers
+from gan_jax.runs.run import describe, load, read_rows
+
+SAMPLES = 1000
+ACCURACY, CLASSES, SHARE, TOP, OVERLAP = 0.97, 0.9, 0.03, 0.8, 0.5
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A classifier of real images and what it was tried on, with some of those images to compare with."""
+
+    classifier: Any
+    trial: dict[str, float]
+    reference: Float[np.ndarray, "n d"]
+
+    def __call__(self, samples) -> dict[str, Any]:
+        """Scores of samples [n, h, w, c] in [-1, 1], and whether they are good."""
+        x = np.asarray(samples, np.float32).reshape(len(samples), -1)
+        probability = self.classifier.predict_proba(x)
+        shares = np.bincount(probability.argmax(1), minlength=probability.shape[1]) / len(x)
+        found = {
+            "classes": int((shares >= SHARE).sum()),
+            "top_probability": float(probability.max(1).mean()),
+            **{name: score.value for name, score in prdc(self.reference, x, k=5).items()},
+        }
+        good = (
+            self.trial["accuracy"] >= ACCURACY
+            and found["classes"] >= CLASSES * len(shares)
+            and found["top_probability"] >= TOP
+            and min(found["precision"], found["recall"]) >= OVERLAP
+        )
+        return found | {"shares": shares.round(4).tolist(), "good": bool(good)}
+
+
+def fit(train: sources.Set, held_out: sources.Set) -> Judge:
+    """A perceptron of one layer on the pixels of {"x": uint8 [n, h, w, c], "y": [n]}."""
+    from sklearn.neural_network import MLPClassifier
+
+    x, x_held = flat(train), flat(held_out)
+    epochs = max(10, 90_000 // len(x))
+    classifier: Any = MLPClassifier(256, batch_size=128, max_iter=epochs, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it could go on learning
+        classifier.fit(x, train["y"])
+    rng = np.random.default_rng(0)
+    top = lambda images: float(classifier.predict_proba(images).max(1).mean())
+    trial = {
+        "accuracy": float(classifier.score(x_held, held_out["y"])),
+        "top_on_held_out": top(x_held),
+        "top_on_shuffled_pixels": top(rng.permuted(x_held, axis=1)),
+        "top_on_noise": top(rng.uniform(-1, 1, x_held.shape)),
+    }
+    return Judge(classifier, trial, x[rng.permutation(len(x))[:SAMPLES]])
+
+
+def flat(data: sources.Set) -> Float[np.ndarray, "n d"]:
+    """Bytes as [-1, 1], pixels in a row."""
+    return np.asarray(data["x"]).reshape(len(data["x"]), -1).astype(np.float32) / 127.5 - 1
+
+
+def split(name: str) -> tuple[sources.Set, sources.Set]:
+    """(train, held out): the published split, or a fifth held out of what has none."""
+    data = sources.load(name)
+    with contextlib.suppress(UserError):  # it has no such split
+        return data, sources.load(name, split="test")
+    order = np.random.default_rng(0).permutation(len(data["x"]))
+    part = lambda rows: {field: leaf[rows] for field, leaf in data.items()}
+    return part(order[len(order) // 5 :]), part(order[: len(order) // 5])
+
+
+def main(
+    runs: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    out: Path,
+    data: str = "digits",
+    trained_on: str = "",
+    notes: str = "",
+) -> None:
+    """Judge RUN … by the real images of --data, and write their scores and what they were to --out.
+
+    --trained-on names the hardware, where it is not this machine's.
+    """
+    train, held_out = split(data)
+    judge = fit(train, held_out)
+    found = [judge(load(folder).sample(jax.random.key(0), SAMPLES)) for folder in runs]
+    about = [describe(folder) for folder in runs]
+    paper, steps = about[0]["paper"], about[0]["config"]["steps"]
+    scores = {name: mean_se([float(row[name]) for row in found]) for name in found[0] if name not in ("shares", "good")}
+    record(
+        out,
+        paper=paper,
+        ran=f"{steps:,} of the recipe's {papers.preset(paper)[1].steps:,} rounds",
+        published=None,
+        scores=scores,
+        seeds=[row["config"]["seed"] for row in about],
+        verdict=f"good in {sum(row['good'] for row in found)} of {len(found)} seeds",
+        seconds=mean_se([read_rows(folder)[-1]["seconds"] for folder in runs]),
+        runs=[row | {"config": of["config"]} for row, of in zip(found, about, strict=True)],
+        classifier=judge.trial,
+        held_out=judge(held_out["x"][:SAMPLES] / 127.5 - 1),
+        protocol=" ".join(__doc__.split("\n\n")[2].split()),
+        hardware=trained_on or hardware(),
+        notes=notes,
+    )
+    for name, value in scores.items():
+        print(f"{name:<16} {value['mean']:.3f} ± {value['se'] or 0:.3f}")
+    print(f"{sum(row['good'] for row in found)} of {len(found)} are good; {out} has the rest.")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

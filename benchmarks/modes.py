@@ -1,0 +1,117 @@
+"""How many modes a paper's game finds: a preset trained from several seeds as one program, scored as the paper does.
+
+    python benchmarks/modes.py pacgan:ring --seeds 10 --steps 20000 --out OUT.json
+    python benchmarks/modes.py pacdcgan:mnist --set data=DIR --seeds 1 --steps 1000 --out OUT.json
+
+Starting it again continues its run. Shares of a schedule are of the images that it reads. The verdict compares with
+the paper's numbers, by one rule: a share under 5 % is "not run"; else a score agrees if the two means differ by at most
+two standard errors, ours and theirs combined (√(a² + b²)). All seeds count, those that collapsed too.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import numpy as np
+import tyro
+
+from benchmarks.record import mean_se, record
+from gan_jax import population, train
+from gan_jax.cli import flags
+from gan_jax.runs import papers
+from gan_jax.runs import score as scoring
+from gan_jax.runs.run import read_rows
+
+LEAST = 0.05  # of the published schedule
+
+
+def verdict(share: float, scores: dict, published: dict) -> str:
+    """In words, by the rule above."""
+    if share < LEAST:
+        return f"not run: {share:.1%} of the schedule"
+    apart = {}
+    for name, (mean, error) in published.items():
+        allowed = 2 * np.hypot(scores[name]["se"] or 0, error or 0)
+        if scores[name]["infinite"]:
+            apart[name] = f"infinite in {scores[name]['infinite']}"
+        elif abs(scores[name]["mean"] - mean) > allowed:
+            apart[name] = "above" if scores[name]["mean"] > mean else "below"
+    schedule = "" if share >= 1 else f" at {share:.0%} of the schedule"
+    if not published:
+        return f"nothing published to compare with{schedule}"
+    if not apart:
+        return f"agrees with the paper{schedule}"
+    return f"differs from the paper{schedule}: " + ", ".join(f"{name} {how}" for name, how in apart.items())
+
+
+def finite(values):
+    """Mean and standard error of the members that have one, and how many have not: no sample near any mode."""
+    have = np.isfinite(values)
+    return (mean_se(values[have]) if have.any() else {"mean": None, "se": None, "values": []}) | {
+        "infinite": int((~have).sum())
+    }
+
+
+def main(
+    title: tyro.conf.Positional[str],
+    /,
+    out: Path,
+    seeds: int = 10,
+    steps: int = 0,
+    set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    run: str = "",
+    score_every: int = 1000,
+    notes: str = "",
+) -> None:
+    """Train and score PAPER:PRESET, with the fields that are --set; steps 0 is the whole schedule."""
+    module, recipe = papers.preset(title)
+    config = recipe
+    for word in set:
+        field, (value,) = flags.values(config, word)
+        config = dataclasses.replace(config, **{field: value})
+    steps, folder = steps or config.steps, Path(run or f"runs/{title.replace(':', '-')}-{seeds}seeds")
+    many, judge = population.of(module.game, config, range(seeds)), module.score(config)
+    changed = "".join(f", {word}" for word in set if not word.startswith(("data=", "classifier=")))
+    share, began = steps * config.batch / (recipe.steps * recipe.batch), time.perf_counter()
+    trained = train(
+        many,
+        module.data(config),
+        steps=steps,
+        batch=config.batch,
+        run=folder,
+        log_every=score_every,
+        dispatch=50,
+        checkpoint_every=5 * score_every,
+        callbacks=[(score_every, *scoring.along(judge, [], config.samples, seed=1))],
+        paper=title,
+        config=dataclasses.asdict(config),
+    )
+    final = [judge(samples) for samples in trained.sample(jax.random.key(2), config.samples)]
+    scores = {name: finite(np.array([float(one[name]) for one in final])) for name in final[0]}
+    published = {
+        name: value
+        for name, value in getattr(module, "PUBLISHED", {}).get(title.split(":")[1], {}).items()
+        if name in scores
+    }
+    said = "; ".join(f"{n} {m:g}" + (f" ± {e:g}" if e is not None else "") for n, (m, e) in published.items())
+    rows = read_rows(folder)
+    record(
+        out,
+        paper=title,
+        ran=f"{steps:,} of the recipe's {recipe.steps:,} rounds{changed} ({100 * share:.3g}%)",
+        share=share,
+        published={"value": said, "protocol": module.PROTOCOL} if published else None,
+        scores=scores,
+        seeds=list(range(seeds)),
+        seconds=rows[-1]["seconds"] if rows else time.perf_counter() - began,
+        verdict=verdict(share, scores, published),
+        rule="a score agrees if the means differ by at most 2 √(SE² + SE²); under 5 % of the schedule is not run",
+        along=[row for row in rows if "member" not in row and any(name.startswith("score/") for name in row)],
+        notes=notes,
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

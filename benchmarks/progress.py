@@ -1,0 +1,59 @@
+"""How samples come nearer to the real set along a run: the kernel distance on raw pixels at each checkpoint.
+
+    python benchmarks/progress.py runs/clothing --data FOLDER_OR_TAR --out experiments/results/clothing.json
+
+The unbiased squared kernel distance (polynomial of degree 3, pixels in [-1, 1]) of 1,000 samples to 2,000 of the images
+that the run learned from. 2,000 others of them against those give the floor. Where a run averages its generator, the
+samples are the averaged one's; those of the weights as trained are measured too.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+
+from benchmarks.record import mean_se, record
+from gan_jax.metrics import kernel_distance
+from gan_jax.runs import papers
+from gan_jax.runs.run import describe, load, read_rows
+
+SAMPLES, REAL = 1000, 2000
+
+
+def main(run: tyro.conf.Positional[Path], /, data: str, out: Path, notes: str = "") -> None:
+    """Measure every checkpoint of RUN, whose data lies at --data, and write the distances to --out."""
+    about = describe(run)
+    module, config = papers.configured(about["paper"], about["config"] | {"data": data})
+    game = module.game(config)
+    flat = lambda images: images.reshape(len(images), -1).astype(np.float64)
+    real = flat(module.data(config)["x"]) / 127.5 - 1
+    order = np.random.default_rng(0).permutation(len(real))
+    real, others = real[order[:REAL]], real[order[REAL : 2 * REAL]]
+    steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
+    far = lambda run: kernel_distance(real, flat(run.sample(jax.random.key(0), SAMPLES))).value
+    at = {t: load(run, game, t) for t in steps}
+    distance = {t: far(run) for t, run in at.items()}
+    as_trained = {t: far(replace(run, state=run.state.replace(ema={}))) for t, run in at.items() if run.state.ema}
+    recipe, fallen = papers.preset(about["paper"])[1], distance[steps[-1]] / distance[steps[0]]
+    record(
+        out,
+        paper=about["paper"],
+        ran=f"{steps[-1]:,} rounds of batch {config.batch}; the recipe has {recipe.steps:,} of {recipe.batch}",
+        published=None,
+        scores={"kernel_distance": mean_se([distance[steps[-1]]])},
+        seeds=[config.seed],
+        verdict=f"not at paper scale; its distance is {fallen:.2f} of that at round {steps[0]}",
+        seconds=mean_se([read_rows(run)[-1]["seconds"]]),
+        by_round=distance,
+        by_round_as_trained=as_trained,
+        floor=kernel_distance(real, others).value,
+        protocol=" ".join(__doc__.split("\n\n")[2].split()),
+        notes=notes,
+    )
+    print("\n".join(f"round {t:>6}  {value:.4f}  {as_trained.get(t, value):.4f}" for t, value in distance.items()))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,5 @@
+"""Convolutions that are fast on CPUs too, with every derivative."""
+
+from gan_jax.nn.conv.layers import Conv, ConvTranspose, conv, conv_transpose, in_groups
+
+__all__ = ["Conv", "ConvTranspose", "conv", "conv_transpose", "in_groups"]

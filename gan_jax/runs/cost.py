@@ -1,0 +1,65 @@
+"""What a training costs, before it is run: parameters, FLOPs, memory and time of a round on this machine."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax import population
+from gan_jax.engine import step
+from gan_jax.population import Games
+from gan_jax.runs.run import Spec, abstract_state, zeros
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one round. Bytes include State and batch.
+
+    FLOPs are XLA's count: without taps on padding, and one turn of a loop, so on a CPU one group of a convolution in
+    groups.
+    """
+
+    parameters: dict[str, int]  # by player
+    flops: float
+    bytes: int
+    seconds: float  # the median of some rounds on made-up data
+    compile_seconds: float  # of a round and of its beginning
+
+
+def parameters(game: Games, spec: Spec) -> dict[str, int]:
+    """{player: number of weights}."""
+    params = abstract_state(game, spec).params
+    return {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in params.items()}
+
+
+def flops(game: Games, spec: Spec) -> float:
+    """XLA's count for one round, of the program before it is optimised: nothing is compiled."""
+    return _lowered(game, spec).cost_analysis()["flops"]
+
+
+def measure(game: Games, spec: Spec, seconds: float = 2.0) -> Cost:
+    """Compile one round, and play it on noise for some seconds, three times at least."""
+    noise = lambda x: np.random.default_rng(0).uniform(-1, 1, x.shape).astype(x.dtype)
+    batch = jax.device_put(jax.tree.map(noise, zeros(game, spec)))
+    began = time.perf_counter()
+    program = _lowered(game, spec).compile()
+    state, times = jax.jit(partial(population.born, game, 0))(batch), []
+    state, _ = jax.block_until_ready(program(state, batch))
+    compiling, memory = time.perf_counter() - began, program.memory_analysis()
+    while len(times) < 3 or sum(times) < seconds:
+        start = time.perf_counter()
+        state, _ = jax.block_until_ready(program(state, batch))
+        times.append(time.perf_counter() - start)
+    held = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
+    held -= memory.alias_size_in_bytes
+    count = program.cost_analysis()["flops"]
+    return Cost(parameters(game, spec), count, held, float(np.median(times)), compiling)
+
+
+def _lowered(game: Games, spec: Spec) -> Any:
+    batch = jax.eval_shape(lambda: zeros(game, spec))
+    play = lambda state, batch: population.each(game, step, state, shared=(batch,))
+    return jax.jit(play, donate_argnums=0).lower(abstract_state(game, spec), batch)

@@ -1,0 +1,85 @@
+"""Metrics of metrics.jsonl over the rounds."""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gan_jax.errors import UserError
+from gan_jax.show.files import save_figure
+
+AXES = {"step", "seconds", "epoch", "images_per_second", "members"}  # of a row: not drawn
+TITLES = {"loss": "losses", "D": "mean probability", "grad": "gradient norms", "lr": "learning rates"}
+LOGARITHMIC = {"grad", "lr", "noise_scale"}
+
+
+def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """The metrics of metrics.jsonl over the rounds, a panel a group; of a population the means, ± a standard error.
+
+    UserError if there are none.
+    """
+    groups = _groups(_metrics(rows))
+    figure, panels = _stacked(groups, path)
+    for panel, (group, members) in zip(panels, groups.items(), strict=True):
+        for name in members:
+            _curve(panel, rows, name, name.removeprefix(f"{group}/"))
+        panel.set_title(TITLES.get(group, group), loc="left", fontsize=10)
+        panel.set_yscale(_scale(group, members, rows))
+        panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    save_figure(figure, path)
+
+
+def compare(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> None:
+    """{label: rows of metrics.jsonl}: the metrics that all of them have, a panel each. UserError if there are none."""
+    shared = sorted(set.intersection(*(_metrics(rows) for rows in runs.values()))) if runs else []
+    figure, panels = _stacked(shared, path)
+    for panel, name in zip(panels, shared, strict=True):
+        for label, rows in runs.items():
+            _curve(panel, rows, name, label)
+        panel.set_title(name, loc="left", fontsize=10)
+        panel.set_yscale(_scale(name.split("/")[0], [name], itertools.chain(*runs.values())))
+        panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    save_figure(figure, path)
+
+
+def _metrics(rows):
+    """The names of what can be drawn."""
+    return {name for row in rows if "member" not in row for name in row if not name.endswith(" se")} - AXES
+
+
+def _stacked(titles, path):
+    """A figure with a panel a title, one below the other, all over the rounds."""
+    from matplotlib.figure import Figure
+
+    if not titles:
+        raise UserError(f"There are no metrics to make {path} of.")
+    figure = Figure(figsize=(8, 2.6 * len(titles)), layout="constrained")
+    panels = figure.subplots(len(titles), sharex=True, squeeze=False)[:, 0]
+    for panel in panels:
+        panel.grid(alpha=0.3)
+    panels[-1].set_xlabel("rounds")
+    return figure, panels
+
+
+def _curve(panel, rows, name, label):
+    rows = [row for row in rows if name in row and "member" not in row]
+    steps, values = [row["step"] for row in rows], np.array([row[name] for row in rows])
+    (line,) = panel.plot(steps, values, ".-", markersize=3, linewidth=1, label=label)
+    error = np.array([row.get(f"{name} se", 0.0) for row in rows])
+    if error.any():
+        panel.fill_between(steps, values - error, values + error, color=line.get_color(), alpha=0.25, linewidth=0)
+
+
+def _scale(group, names, rows):
+    positive = any(row.get(name, 0) > 0 for row in rows for name in names)
+    return "log" if group in LOGARITHMIC and positive else "linear"
+
+
+def _groups(names):
+    """{"loss": ["loss/D", "loss/G"], "D": ["D(x)", …], …}, those with a title first."""
+    group = lambda name: re.split(r"[/(]", name)[0]
+    order = lambda name: ([*TITLES, group(name)].index(group(name)), group(name), name)
+    return {g: list(members) for g, members in itertools.groupby(sorted(names, key=order), group)}
