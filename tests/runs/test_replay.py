@@ -147,7 +147,7 @@ def test_the_round_of_training_bit_for_bit(tmp_path, monkeypatch):
     worst = max(range(8, 12), key=lambda t: values[t])
     assert values[worst] > max(values[:worst])
     game = playing_twice((values[worst] + max(values[:worst])) / 2)
-    module = sys.modules["gan_jax.replay"]  # gan_jax.replay itself is the function
+    module = sys.modules["gan_jax.runs.replay"]  # gan_jax.replay itself is the function
     explain = module.explain
 
     def spy(game, state, batch, after, *rest):

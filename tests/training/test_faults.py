@@ -196,7 +196,7 @@ def test_damaged_checkpoints_are_not_kept_in_place_of_sound_ones(tmp_path, strai
 
 @pytest.mark.parametrize("dispatch, saved", [(1, 7), (4, 5)])
 def test_a_data_file_that_disappears(tmp_path, monkeypatch, straight, dispatch, saved):
-    module = sys.modules["gan_jax.feeds"]
+    module = sys.modules["gan_jax.training.feeds"]
     read = module.streams
 
     def lost(seed, first, count, n):

@@ -160,7 +160,7 @@ def test_the_pace_leaves_out_what_callbacks_compile():
 
 
 def test_what_a_callback_returns_waits_for_the_next_dispatch(monkeypatch):
-    module = sys.modules["gan_jax.train"]  # gan_jax.train itself is the function
+    module = sys.modules["gan_jax.training.loop"]  # gan_jax.train itself is the function
     order, dispatch = [], module._dispatch
     monkeypatch.setattr(module, "_dispatch", lambda *args: order.append("dispatch") or dispatch(*args))
     train(alone(mean), POINTS, steps=3, log_every=9, callbacks=[(1, lambda run, t: lambda: order.append(t))])
