@@ -23,6 +23,7 @@ from benchmarks.record import hardware, mean_se, record
 from gan_jax import data as sources
 from gan_jax.errors import UserError
 from gan_jax.metrics import prdc
+from gan_jax.pixels import to_float
 from gan_jax.runs import papers
 from gan_jax.runs.run import describe, load, read_rows
 
@@ -80,7 +81,7 @@ def fit(train: sources.Set, held_out: sources.Set) -> Judge:
 
 def flat(data: sources.Set) -> Float[np.ndarray, "n d"]:
     """Bytes as [-1, 1], pixels in a row."""
-    return np.asarray(data["x"]).reshape(len(data["x"]), -1).astype(np.float32) / 127.5 - 1
+    return to_float(np.asarray(data["x"]).reshape(len(data["x"]), -1))
 
 
 def split(name: str) -> tuple[sources.Set, sources.Set]:
@@ -122,7 +123,7 @@ def main(
         seconds=mean_se([read_rows(folder)[-1]["seconds"] for folder in runs]),
         runs=[row | {"config": of["config"]} for row, of in zip(found, about, strict=True)],
         classifier=judge.trial,
-        held_out=judge(held_out["x"][:SAMPLES] / 127.5 - 1),
+        held_out=judge(to_float(held_out["x"][:SAMPLES])),
         protocol=" ".join(__doc__.split("\n\n")[2].split()),
         hardware=trained_on or hardware(),
         notes=notes,

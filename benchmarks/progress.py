@@ -16,6 +16,7 @@ import tyro
 
 from benchmarks.record import mean_se, record
 from gan_jax.metrics import kernel_distance
+from gan_jax.pixels import to_float
 from gan_jax.runs import papers
 from gan_jax.runs.run import describe, load, read_rows
 
@@ -28,7 +29,7 @@ def main(run: tyro.conf.Positional[Path], /, data: str, out: Path, notes: str = 
     module, config = papers.configured(about["paper"], about["config"] | {"data": data})
     game = module.game(config)
     flat = lambda images: images.reshape(len(images), -1).astype(np.float64)
-    real = flat(module.data(config)["x"]) / 127.5 - 1
+    real = flat(to_float(np.asarray(module.data(config)["x"])))
     order = np.random.default_rng(0).permutation(len(real))
     real, others = real[order[:REAL]], real[order[REAL : 2 * REAL]]
     steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())

@@ -24,8 +24,8 @@ from benchmarks.record import commit, mean_se, record
 from gan_jax import population, show, train
 from gan_jax.metrics import extractors
 from gan_jax.metrics.kernel import kernel_distance
+from gan_jax.pixels import to_bytes
 from gan_jax.runs import papers, translation
-from gan_jax.runs.score import to_bytes
 
 WEIGHTS = {  # of CycleGAN's losses, by what is left of them
     "full": {},

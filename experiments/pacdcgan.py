@@ -32,7 +32,7 @@ from gan_jax.game import Game, Loss, Player, move
 from gan_jax.metrics.stacked import stacked_mnist
 from gan_jax.models.pacdcgan import Discriminator, Generator
 from gan_jax.optimizers import adam
-from gan_jax.runs.score import to_bytes
+from gan_jax.pixels import to_bytes
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from gan_jax.metrics.stacked import stacked_mnist
 from gan_jax.models.r3gan import Discriminator, Generator
 from gan_jax.optimizers import with_rate
 from gan_jax.penalties import r1, r2
-from gan_jax.runs.score import to_bytes
+from gan_jax.pixels import to_bytes
 
 
 @dataclass(frozen=True)

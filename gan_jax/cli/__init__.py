@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from tyro.conf import Positional
@@ -19,6 +18,7 @@ from gan_jax import data as sources
 from gan_jax import show
 from gan_jax.cli import flags
 from gan_jax.errors import UserError
+from gan_jax.pixels import to_bytes, to_float
 from gan_jax.runs import cost as costs
 from gan_jax.runs import experiment as experiments
 from gan_jax.runs import fork as branches
@@ -151,10 +151,10 @@ def translate(
         if path.exists() or path.is_symlink():
             raise UserError(f"{path} is there already: give an --out that is new or empty.")
         try:
-            made = loaded.translate(sources.to_float(jnp.asarray(picture[None])), to, jax.random.key(seed))
+            made = loaded.translate(to_float(picture[None]), to, jax.random.key(seed))
         except UserError as error:
             raise UserError(f"'{name}' in '{input}': {error}") from error
-        show.save_png(path, scoring.to_bytes(made)[0])
+        show.save_png(path, to_bytes(made)[0])
         written += 1
     print(f"{written} pictures of {input}, translated to {to}, are in {out}.")
 
@@ -247,7 +247,7 @@ def _of_translations(run, about, data, scores, n):
 
 
 def _score_images(samples, against, names, n):
-    same = scoring.copied(against.real, scoring.to_bytes(samples["x"]))
+    same = scoring.copied(against.real, to_bytes(samples["x"]))
     if same > 0.01:
         print(f"warning: {same:.0%} of these images are real ones, byte for byte.", file=sys.stderr)
     return scoring.score_images(samples, against, names, n=n)

@@ -17,7 +17,6 @@ from gan_jax.data.plan import (
     several,
     stream,
     streams,
-    to_float,
 )
 from gan_jax.data.sources import BUILT_IN, RESIDENT, content_hash, load, mirror
 
@@ -43,5 +42,4 @@ __all__ = [
     "several",
     "stream",
     "streams",
-    "to_float",
 ]

@@ -14,12 +14,12 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int32, Shaped
+from jaxtyping import Int32, Shaped
 
 from gan_jax.data.disk import OnDisk
 from gan_jax.errors import UserError
+from gan_jax.pixels import to_float
 
 Set = Mapping[str, Shaped[np.ndarray | OnDisk, "_ ..."]]  # {"x": [n, h, w, c]}, and "y": [n] where there are labels
 Data = Set | Mapping[str, Set]  # or several sets, {"A": {"x": …}, "B": {"x": …}}, each read in an order of its own
@@ -111,12 +111,6 @@ def check_enough(data: Data, batch: int) -> None:
     n = min(jax.tree.leaves(lengths(data)))
     if n < batch:
         raise UserError(f"a batch of {batch} is more than the {n} images there are: give --batch {n} or less.")
-
-
-def to_float(x: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
-    """x / 127.5 - 1 in float32 for bytes, exactly ±1 at the ends; anything else as it is."""
-    # Subtracted first: compiled, XLA divides by multiplying, and 255 / 127.5 - 1 would be 1.0000001.
-    return (x.astype(jnp.float32) - 127.5) / 127.5 if x.dtype == jnp.uint8 else x
 
 
 def gather(data: Any, indices: Any) -> Any:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from gan_jax import limits
 from gan_jax.errors import UserError
+from gan_jax.pixels import to_float
 
 Weights = Mapping[str, Any]
 Images = UInt8[np.ndarray | Array, "n h w c"]
@@ -40,11 +41,6 @@ class Classifier(nn.Module):
             x = nn.relu(nn.BatchNorm(not train, momentum=0.9)(x))
         features = nn.relu(nn.Dense(128)(x.reshape(len(x), -1)))
         return features, nn.Dense(self.classes)(features)
-
-
-def to_float(images: Images) -> Float[Array, "n h w c"]:
-    """Bytes as [-1, 1]."""
-    return jnp.asarray(images, jnp.float32) / 127.5 - 1
 
 
 def fit(

@@ -18,6 +18,7 @@ from gan_jax.errors import UserError
 from gan_jax.metrics import classifiers, inception_v3
 from gan_jax.metrics.resize import RESIZES, pil_bicubic
 from gan_jax.metrics.resize import resize as resized
+from gan_jax.pixels import to_float
 
 Found = tuple[Float32[np.ndarray, "n d"], Float32[np.ndarray, "n classes"] | None]
 
@@ -46,7 +47,7 @@ class Extractor:
 
 def pixels() -> Extractor:
     """Every pixel in [-1, 1], in a row."""
-    network = lambda _, images: (classifiers.to_float(images).reshape(len(images), -1), None)
+    network = lambda _, images: (to_float(images).reshape(len(images), -1), None)
     return Extractor("pixels", network, title="{} (pixels)")
 
 
@@ -89,7 +90,7 @@ def classifier(file: str | Path) -> Extractor:
                 f"The {name} was trained on images {h} x {w} x {c}, and these are"
                 f" {' x '.join(map(str, images.shape[1:]))}: bring them to that size and number of channels."
             )
-        features, logits = net.apply(weights, classifiers.to_float(images))
+        features, logits = net.apply(weights, to_float(images))
         return features, nn.softmax(logits)
 
     titles = {"inception score": f"classifier score ({data})"}

@@ -22,6 +22,7 @@ from gan_jax.runs import score as scoring
 from gan_jax.data import batch_indices, check_enough, rounds
 from gan_jax.errors import UserError
 from gan_jax.game import Game
+from gan_jax.pixels import to_float
 from gan_jax.runs.run import as_schedule, load, read_rows, sampler, zeros
 from gan_jax.training.loop import train
 
@@ -190,8 +191,8 @@ def page(samples: np.ndarray, run: Any, real: np.ndarray | None = None) -> np.nd
 def _scored(module, config, data, options):
     """A callback that scores samples as the paper does, or against the images that the run learns from."""
     if hasattr(module, "score") and not options.scores:
-        score, some = module.score(config), sources.to_float(jnp.asarray(data["x"][:32]))
-        return options.score_every, *scoring.along(score, list(score(np.asarray(some))), config.samples)
+        score, some = module.score(config), to_float(np.asarray(data["x"][:32]))
+        return options.score_every, *scoring.along(score, list(score(some)), config.samples)
     if data["x"].ndim != 4:
         raise UserError(f"--scores are of images, not of arrays of shape {list(data['x'].shape[1:])}: leave it out.")
     names, name = scoring.check(scoring.named(options.scores)), f"{scoring.stem(config.data)} as trained on"
@@ -205,4 +206,4 @@ def _analysed(games, config, data, options):
     if not isinstance(game, Game):
         raise UserError("--analyse-every looks at one training: leave out --seeds and --sweep, or fork a member.")
     first = sources.read(data, config.seed, 0, game.slices, config.batch)
-    return analysis.callback(options.analyse_every, jax.tree.map(lambda x: sources.to_float(jnp.asarray(x)), first))
+    return analysis.callback(options.analyse_every, jax.tree.map(lambda x: to_float(jnp.asarray(x)), first))

@@ -24,6 +24,7 @@ from gan_jax import limits, metrics
 from gan_jax.errors import UserError
 from gan_jax.metrics import Extractor, Moments, Score, extractors
 from gan_jax.metrics.score import DRAWS
+from gan_jax.pixels import to_bytes
 from gan_jax.runs.papers import nearest
 from gan_jax.runs.run import CHUNK, Run, sampler
 
@@ -200,11 +201,6 @@ def copied(real: Seen, images: UInt8[np.ndarray, "n h w c"]) -> float:
     """The share of images that are real ones, byte for byte."""
     known = {image.tobytes() for image in real.images}
     return float(np.mean([image.tobytes() in known for image in images]))
-
-
-def to_bytes(images: np.ndarray) -> UInt8[np.ndarray, "n h w c"]:
-    """[-1, 1] to the nearest of 0 … 255, cut to them; bytes as they are."""
-    return images if images.dtype == np.uint8 else np.rint(np.clip(images, -1, 1) * 127.5 + 127.5).astype(np.uint8)
 
 
 def callback(against: Reference, names: Sequence[str], n: int, seed: int = 0) -> tuple[Callable, list[str]]:

@@ -4,14 +4,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, Num, UInt8
 
 from gan_jax import show
-from gan_jax.data import to_float
 from gan_jax.errors import UserError
 from gan_jax.metrics import Score
+from gan_jax.pixels import to_float
 from gan_jax.runs.run import Run
 
 Images = Mapping[str, np.ndarray]  # {"A": [n, h, w, c], "B": [m, h, w, c]}
@@ -35,7 +34,7 @@ class HeldOut:
         return self._taken({name: spread(len(x)) for name, x in self.images.items()})
 
     def _taken(self, rows):
-        return {name: np.asarray(to_float(jnp.asarray(x[rows[name]]))) for name, x in self.images.items()}
+        return {name: to_float(np.asarray(x[rows[name]])) for name, x in self.images.items()}
 
 
 def spread(n: int) -> Int[np.ndarray, " shown"]:

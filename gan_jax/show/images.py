@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 
 from gan_jax.errors import UserError
+from gan_jax.pixels import to_bytes
 from gan_jax.show.points import scatter
 
 WIDE = 256  # pixels: a narrower grid is enlarged
@@ -31,17 +32,9 @@ def grid(images: Num[np.ndarray, "..."], columns: int | None = None) -> UInt8[np
     columns = min(n, columns or int(np.ceil(np.sqrt(n))))
     rows, zoom = -(-n // columns), -(-WIDE // (columns * w))
     page = np.full((rows, columns, h * zoom + GAP, w * zoom + GAP, c), GREY, np.uint8)
-    page.reshape(-1, *page.shape[2:])[:n, GAP:, GAP:] = _bytes(images).repeat(zoom, 1).repeat(zoom, 2)
+    page.reshape(-1, *page.shape[2:])[:n, GAP:, GAP:] = to_bytes(images).repeat(zoom, 1).repeat(zoom, 2)
     page = page.swapaxes(1, 2).reshape(rows * page.shape[2], columns * page.shape[3], c)
     return np.pad(page, ((0, GAP), (0, GAP), (0, 0)), constant_values=GREY)
-
-
-def _bytes(images):
-    if images.dtype == np.uint8:
-        return images
-    if not np.isfinite(images).all():
-        raise UserError("Some of the images to draw are not finite: the training has diverged.")
-    return np.clip(np.rint(127.5 * (images.astype(np.float32) + 1)), 0, 255).astype(np.uint8)
 
 
 def tiles(pictures: Sequence[UInt8[np.ndarray, "..."]], columns: int | None = None) -> UInt8[np.ndarray, "h w c"]:

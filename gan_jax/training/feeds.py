@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from gan_jax import population
-from gan_jax.data import Data, OnDisk, batches, gather, lengths, streams, to_float
+from gan_jax.data import Data, OnDisk, batches, gather, lengths, streams
 from gan_jax.game import Game
+from gan_jax.pixels import to_float
 from gan_jax.population import Games
 from gan_jax.training import parallel
 from gan_jax.training.parallel import Layout

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from benchmarks import judge as judging
+from gan_jax.pixels import to_float
 
 
 @pytest.fixture(scope="module")
 def digits():
     train, held_out = judging.split("digits")
-    return judging.fit(train, held_out), held_out["x"] / 127.5 - 1, held_out["y"]
+    return judging.fit(train, held_out), to_float(held_out["x"]), held_out["y"]
 
 
 def test_the_classifier_is_right_and_not_always_sure(digits):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gan_jax.data import batch_indices, check_enough, gather, rounds, to_float
+from gan_jax.data import batch_indices, check_enough, gather, rounds
 from gan_jax.data.plan import permutation
 from gan_jax.errors import UserError
 
@@ -83,15 +83,6 @@ def test_rounds_of_whole_and_broken_epochs():
     assert rounds(50, 60_000, 256) == 11_719
     assert rounds(1, 100, 10, 5) == 2
     assert rounds(0.5, 100, 10) == 5
-
-
-def test_bytes_become_floats_in_minus_one_to_one():
-    x = jax.jit(to_float)(jnp.arange(256, dtype=jnp.uint8))
-    np.testing.assert_allclose(x, np.arange(256) / 127.5 - 1, atol=1e-7)
-    assert x.dtype == jnp.float32 and x[0] == -1 and x[255] == 1
-    np.testing.assert_array_equal(x, to_float(jnp.arange(256, dtype=jnp.uint8)))
-    for kept in (jnp.arange(3), jnp.linspace(-1, 1, 3), jnp.ones(3, jnp.bfloat16)):
-        assert to_float(kept) is kept
 
 
 def test_gather_takes_the_plan_s_rows():

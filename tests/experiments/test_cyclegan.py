@@ -13,9 +13,10 @@ from test_flops import flops, lowered_forward
 from toy import bits
 
 from gan_jax import population, train
-from gan_jax.data import read, to_float
+from gan_jax.data import read
 from gan_jax.engine import init, step
 from gan_jax.errors import UserError
+from gan_jax.pixels import to_float
 from gan_jax.runs import cost, papers, translation
 from gan_jax.runs.run import Run, batch_spec
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from gan_jax import data as sources
-from gan_jax.data import gather, to_float
+from gan_jax.data import gather
 from gan_jax.engine import init, step
 from gan_jax.errors import UserError
 from gan_jax.game import move
 from gan_jax.optimizers import sgd
+from gan_jax.pixels import to_float
 from gan_jax.runs import cost, papers
 from gan_jax.runs.run import abstract_state, as_schedule, batch_spec
 

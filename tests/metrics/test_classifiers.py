@@ -3,7 +3,6 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -143,7 +142,7 @@ def test_the_network_in_plain_numpy(trained):
     """The first convolution, its normalisation and the last layer, spelled out."""
     x = split(False)[0][:3]
     net = classifiers.Classifier(10)
-    (_, logits), found = net.apply(trained, classifiers.to_float(jnp.asarray(x)), capture_intermediates=True)
+    (_, logits), found = net.apply(trained, to_float(x), capture_intermediates=True)
     params, stats = trained["params"], trained["batch_stats"]["BatchNorm_0"]
     padded = np.pad(x / 127.5 - 1, ((0, 0), (1, 1), (1, 1), (0, 0)))
     first = np.zeros((3, 4, 4, 32))

@@ -125,14 +125,15 @@ import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from gan_jax.metrics import classifiers
 from gan_jax.metrics.extractors import Extractor, extract, random_network
+from gan_jax.pixels import to_float
 assert jax.device_count() == 8
 x = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
 mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 sharding = NamedSharding(mesh, PartitionSpec("data"))
 seen, net = [], classifiers.Classifier(10)
-weights = jax.jit(net.init)(jax.random.key(0), classifiers.to_float(x))
+weights = jax.jit(net.init)(jax.random.key(0), to_float(x))
 def network(weights, images):
-    features, logits = net.apply(weights, classifiers.to_float(images))
+    features, logits = net.apply(weights, to_float(images))
     jax.debug.inspect_array_sharding(features, callback=seen.append)
     return features, logits
 for extractor in (random_network(), Extractor("classifier", network, weights)):

@@ -125,12 +125,6 @@ def test_copies_are_found(against):
     assert evaluate.copied(against.real, OTHER["x"]) == 0
 
 
-def test_to_bytes_is_the_inverse_of_what_networks_are_fed():
-    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    np.testing.assert_array_equal(evaluate.to_bytes(levels / np.float32(127.5) - 1), levels)
-    assert evaluate.to_bytes(np.full((1, 1, 1, 1), 1.2)).item() == 255
-
-
 @pytest.mark.parametrize(
     "names, data, words",
     [

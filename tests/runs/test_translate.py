@@ -12,9 +12,9 @@ from test_data import png, write
 from gan_jax import load
 from gan_jax.cli import flags
 from gan_jax.errors import UserError
+from gan_jax.pixels import to_bytes
 from gan_jax.runs import papers
 from gan_jax.runs.run import read_rows
-from gan_jax.runs.score import to_bytes
 
 rng = np.random.default_rng(0)
 PICTURES = {"b.png": (6, 8), "deep/a.jpg": (4, 4), "c.PNG": (10, 2)}
