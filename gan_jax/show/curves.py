@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from gan_jax.errors import UserError
-from gan_jax.show.files import save_figure
+from gan_jax.show.files import figure_png, write
 
 AXES = {"step", "seconds", "epoch", "images_per_second", "members"}  # of a row: not drawn
-TITLES = {"loss": "losses", "D": "mean probability", "grad": "gradient norms", "lr": "learning rates"}
+TITLES = {"loss": "losses", "D": "D's output", "grad": "gradient norms", "lr": "learning rates"}
 LOGARITHMIC = {"grad", "lr", "noise_scale"}
 
 
@@ -29,7 +29,7 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         panel.set_title(TITLES.get(group, group), loc="left", fontsize=10)
         panel.set_yscale(_scale(group, members, rows))
         panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
-    save_figure(figure, path)
+    write(path, figure_png(figure))
 
 
 def compare(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> None:
@@ -42,7 +42,7 @@ def compare(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -
         panel.set_title(name, loc="left", fontsize=10)
         panel.set_yscale(_scale(name.split("/")[0], [name], itertools.chain(*runs.values())))
         panel.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
-    save_figure(figure, path)
+    write(path, figure_png(figure))
 
 
 def _metrics(rows):

@@ -1,44 +1,39 @@
-"""Files of pictures, which appear whole or not at all: PNG, and GIF films."""
+"""Image files: encoded in memory, then written whole or not at all."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from gan_jax.errors import UserError
 
-FRAMES = 60  # of a film
 
+def png(picture: UInt8[np.ndarray, "height width c"]) -> bytes:
+    """A grey (c = 1) or RGB (c = 3) picture as a PNG file.
 
-def save_png(path: str | Path, picture: UInt8[np.ndarray, "height width c"]) -> None:
-    """A picture, grey (c = 1) or RGB (c = 3). UserError where it cannot be written."""
+    >>> png(np.zeros((4, 4, 1), np.uint8))[1:4]
+    b'PNG'
+    """
     from PIL import Image
 
     file = io.BytesIO()
     Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(file, "PNG")
-    write(path, file.getvalue())
+    return file.getvalue()
 
 
-def gif(pictures: Sequence[str | Path], path: str | Path, ms: int = 100) -> None:
-    """PNG files as a film, `ms` a frame, at the last one's size; of many, as many as FRAMES, evenly spaced.
+def save_png(path: str | Path, picture: UInt8[np.ndarray, "height width c"]) -> None:
+    """Write a grey (c = 1) or RGB (c = 3) picture as a PNG file. UserError where it cannot be written."""
+    write(path, png(picture))
 
-    UserError if there are none.
+
+def write(path: str | Path, content: bytes) -> None:
+    """Write a file, making its folder; a reader sees the old file or the new one, never part of it.
+
+    Raises:
+        UserError: It cannot be written.
     """
-    from PIL import Image
-
-    if not pictures:
-        raise UserError(f"There are no pictures to make {path} of.")
-    chosen = np.linspace(0, len(pictures) - 1, min(len(pictures), FRAMES)).round().astype(int)
-    frames = [Image.open(io.BytesIO(Path(pictures[i]).read_bytes()), formats=["PNG"]) for i in chosen]
-    frames = [frame.resize(frames[-1].size, Image.Resampling.NEAREST) for frame in frames]
-    file, pause = io.BytesIO(), [ms] * (len(frames) - 1) + [10 * ms]
-    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=pause, loop=0)
-    write(path, file.getvalue())
-
-
-def write(path, content):
     path = Path(path)
     draft = path.with_name(path.name + ".tmp")
     try:
@@ -49,7 +44,8 @@ def write(path, content):
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from None
 
 
-def save_figure(figure, path):
+def figure_png(figure: Any) -> bytes:
+    """A Matplotlib figure as a PNG file."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
-    write(path, file.getvalue())
+    return file.getvalue()

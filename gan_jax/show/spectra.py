@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Inexact, Num
 
 from gan_jax.errors import UserError
-from gan_jax.show.files import save_figure
+from gan_jax.show.files import figure_png, write
 
 
 def spectrum(eigenvalues: Mapping[int, Inexact[np.ndarray, "..."]], path: str | Path) -> None:
@@ -24,7 +24,7 @@ def spectrum(eigenvalues: Mapping[int, Inexact[np.ndarray, "..."]], path: str | 
         panel.scatter(found.real, found.imag, s=16, color=colour, linewidths=0, alpha=0.8)
     panel.set_xlabel("real part")
     panel.set_ylabel("imaginary part")
-    save_figure(figure, path)
+    write(path, figure_png(figure))
 
 
 def singular_values(values: Mapping[int, Mapping[str, Num[np.ndarray, "..."]]], path: str | Path) -> None:
@@ -45,7 +45,7 @@ def singular_values(values: Mapping[int, Mapping[str, Num[np.ndarray, "..."]]], 
         panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     figure.supxlabel("index", fontsize=10)
     figure.supylabel("singular value", fontsize=10)
-    save_figure(figure, path)
+    write(path, figure_png(figure))
 
 
 def _by_step(found, titles, path):

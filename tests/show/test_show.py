@@ -1,4 +1,4 @@
-"""gan_jax/show.py: the pixels are the images', and the files open."""
+"""gan_jax/show: the pixels are those of the images, and the files open."""
 
 import json
 
@@ -8,6 +8,8 @@ from PIL import Image
 
 from gan_jax import show
 from gan_jax.errors import UserError
+from gan_jax.show.clouds import DOT, SIDE
+from gan_jax.show.grids import GREY
 
 
 def test_a_grid_holds_every_pixel_enlarged_by_a_whole_factor():
@@ -20,8 +22,8 @@ def test_a_grid_holds_every_pixel_enlarged_by_a_whole_factor():
         top, left = row * (8 * zoom + 2) + 2, column * (6 * zoom + 2) + 2
         tile = page[top : top + 8 * zoom, left : left + 6 * zoom]
         np.testing.assert_array_equal(tile, np.kron(x[i], np.ones((zoom, zoom, 1), np.uint8)))
-        page[top : top + 8 * zoom, left : left + 6 * zoom] = show.GREY
-    assert (page == show.GREY).all()  # nothing else is there: gaps and the empty place
+        page[top : top + 8 * zoom, left : left + 6 * zoom] = GREY
+    assert (page == GREY).all()  # nothing else is there: gaps and the empty place
 
 
 @pytest.mark.parametrize(
@@ -61,11 +63,11 @@ def at(picture, x, y):
 
 
 def at_column(x):
-    return int((x * 7 / 16 + 0.5) * show.SIDE)
+    return int((x * 7 / 16 + 0.5) * SIDE)
 
 
 def at_row(y):
-    return show.SIDE - 1 - at_column(y)
+    return SIDE - 1 - at_column(y)
 
 
 CORNERS = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]])
@@ -73,7 +75,7 @@ CORNERS = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]])
 
 def test_points_are_where_they_are_and_real_ones_behind_them():
     picture = show.scatter(np.array([[0.5, 0.25], [0.5, 0.25], [-0.5, 0], [1, 1], [7, 0], [0, -1.2]]), CORNERS)
-    assert picture.shape == (show.SIDE, show.SIDE, 3) and picture.dtype == np.uint8
+    assert picture.shape == (SIDE, SIDE, 3) and picture.dtype == np.uint8
     white, real, once = [255] * 3, at(picture, -1, -1), at(picture, -0.5, 0)
     twice, both = at(picture, 0.5, 0.25), at(picture, 1, 1)
     assert at(picture, 0.5, -0.25) == at(picture, 0.25, 0.5) == white
@@ -83,7 +85,7 @@ def test_points_are_where_they_are_and_real_ones_behind_them():
         and max(twice) < max(once)
     )
     drawn = (picture != 255).any(2).sum()
-    assert drawn == 6 * show.DOT**2  # four corners and two places within; what lies outside is left out
+    assert drawn == 6 * DOT**2  # four corners and two places within; what lies outside is left out
     np.testing.assert_array_equal(np.argwhere((picture == twice).all(2)).mean(0), [at_row(0.25), at_column(0.5)])
 
 
@@ -92,11 +94,11 @@ def test_the_frame_is_that_of_the_real_points_or_of_the_samples_own():
     real, first, second = rng.normal(size=(50, 2)), rng.normal(size=(9, 2)), 100 + rng.normal(size=(9, 2))
     behind = show.scatter(second, real)  # all samples lie outside
     seen = (show.scatter(first, real) != behind).any(2)
-    assert 0 < seen.sum() <= 9 * show.DOT**2
+    assert 0 < seen.sum() <= 9 * DOT**2
     np.testing.assert_array_equal(show.scatter(3 * first - 5), show.scatter(first))
     drawn = np.argwhere((show.scatter(first) != 255).any(2))
-    assert abs(drawn.min(0) - show.SIDE / 16).max() <= 2 and abs(drawn.max(0) - show.SIDE * 15 / 16).max() <= 2
-    assert (show.scatter(np.ones((4, 2)))[show.SIDE // 2, show.SIDE // 2] < 100).any()  # a collapsed generator's
+    assert abs(drawn.min(0) - SIDE / 16).max() <= 2 and abs(drawn.max(0) - SIDE * 15 / 16).max() <= 2
+    assert (show.scatter(np.ones((4, 2)))[SIDE // 2, SIDE // 2] < 100).any()  # a collapsed generator's
 
 
 def test_points_of_many_dimensions_are_seen_along_the_principal_axes_of_the_real_ones():
@@ -104,25 +106,25 @@ def test_points_of_many_dimensions_are_seen_along_the_principal_axes_of_the_real
     level = rng.integers(0, 3, 500)
     real = rng.normal(size=(500, 40)) + 30 * level[:, None]
     marked = (show.scatter(real[:1], real) != show.scatter(real[:1] + 1e6, real)).any(2)
-    assert marked.sum() <= show.DOT**2
+    assert marked.sum() <= DOT**2
     columns = (show.scatter(real) != 255).any((0, 2))
     runs = np.flatnonzero(np.diff(np.concatenate([[0], columns, [0]])))
     gaps = runs[2::2] - runs[1:-1:2]
-    assert (gaps > show.SIDE / 4).sum() == 2  # three upright stripes, one a level
-    assert (show.scatter(real[:1]) != 255).any(2).sum() == show.DOT**2
+    assert (gaps > SIDE / 4).sum() == 2  # three upright stripes, one a level
+    assert (show.scatter(real[:1]) != 255).any(2).sum() == DOT**2
 
 
 def test_points_of_one_dimension_lie_on_a_line():
     drawn = np.argwhere((show.scatter(np.linspace(-1, 1, 9)[:, None]) != 255).any(2))
-    assert np.ptp(drawn[:, 0]) < show.DOT and np.ptp(drawn[:, 1]) > 3 / 4 * show.SIDE
+    assert np.ptp(drawn[:, 0]) < DOT and np.ptp(drawn[:, 1]) > 3 / 4 * SIDE
 
 
 @pytest.mark.parametrize(
     "points, real, words",
     [
-        (np.zeros((5, 2, 2)), None, r"points \[n, d\]; \[5, 2, 2\] are not"),
-        (np.zeros((0, 2)), None, r"\[0, 2\] are not"),
-        (np.zeros((5, 2)), np.zeros((5, 3)), r"\[5, 2\] and \[5, 3\] are not"),
+        (np.zeros((5, 2, 2)), None, r"points \[n, d\]; these have shape \[5, 2, 2\]"),
+        (np.zeros((0, 2)), None, r"shape \[0, 2\]"),
+        (np.zeros((5, 2)), np.zeros((5, 3)), r"shape \[5, 2\] and \[5, 3\]"),
         (np.full((5, 2), np.nan), np.zeros((5, 2)), "not finite"),
     ],
 )
