@@ -129,7 +129,23 @@ def test_relativistic_wants_pairs():
         losses.relativistic(jnp.zeros(4), jnp.zeros(6))
 
 
-@pytest.mark.parametrize("name", ["losses", "penalties", "gan", "game"])
+def test_a_loss_by_its_name():
+    assert all(losses.get(loss.__name__) is loss and losses.get(loss) is loss for loss in EXPECTED)
+    with pytest.raises(UserError, match="no loss 'hinge_loss', the nearest is 'hinge'; the losses are minimax, non_"):
+        losses.get("hinge_loss")
+    with pytest.raises(UserError, match="loss is 3: give a function"):
+        losses.get(3)
+
+
+@every_loss
+def test_the_best_output_on_equal_densities(loss):
+    """What D says where it cannot tell: ½ for the losses with probabilities, a logit for the others."""
+    probabilistic = loss in (losses.minimax, losses.non_saturating)
+    expected = 1 / (1 + np.exp([-2.0, 0.0])) if probabilistic else [2.0, 0.0]
+    np.testing.assert_allclose(losses.output(loss)(jnp.asarray([2.0, 0.0])), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["losses", "penalties", "two_player", "game", "engine"])
 def test_no_loss_stops_a_gradient(name):
     tree = ast.parse((Path(gan_jax.__file__).parent / f"{name}.py").read_text())
     words = {getattr(node, field, None) for node in ast.walk(tree) for field in ("id", "attr", "name", "asname")}

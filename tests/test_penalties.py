@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 
 from gan_jax.errors import UserError
 from gan_jax.nn.conv import conv
-from gan_jax.penalties import r1, r2, wgan_gp
+from gan_jax.penalties import r1, r2, squared_slope, wgan_gp
 
 key = jax.random.key(5)
 
@@ -44,6 +44,19 @@ def test_wgan_gp_on_a_quadratic(quadratic):
     D, slope, x, _ = quadratic
     norm = np.linalg.norm(slope(x), axis=1)
     np.testing.assert_allclose(wgan_gp(D, x, x, key), ((norm - 1) ** 2).mean(), rtol=1e-12)  # x̂ = x for every ε
+
+
+def test_each_sample_is_judged_under_its_own_label():
+    """D(x, y) = x₀(1 + 9y), whose slope is 1 on fakes of class 0 and 10 on real x of class 1."""
+    critic = lambda s: s["x"][:, 0] * (1 + 9 * s["y"])
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)))
+    real, fake = {"x": x, "y": jnp.ones(4, int)}, {"x": -x, "y": jnp.zeros(4, int)}
+    assert r1(critic, real) == 50 and r2(critic, fake) == 0.5
+    assert wgan_gp(critic, real, fake, key) == 81  # x̂ has the label of its real sample
+    mixed = real | {"y": jnp.asarray([0, 1, 0, 1])}
+    np.testing.assert_allclose(squared_slope(critic, mixed), [1, 100, 1, 100], rtol=1e-15)
+    with pytest.raises(UserError, match=r"real is \[4, 2\] and fake is \[2, 2\]"):
+        wgan_gp(critic, real, jax.tree.map(lambda a: a[:2], fake), key)
 
 
 def test_wgan_gp_mixes_each_pair_by_its_own_number():

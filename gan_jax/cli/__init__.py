@@ -114,7 +114,7 @@ def sample(
         raise UserError(f"--out {out} must end in {' or '.join(SAVE)}.")
     if n < 1:
         raise UserError(f"--n is {n}: it must be at least 1.")
-    options = {"label": class_, "truncation": truncation}
+    options = {"y": class_, "truncation": truncation}
     options = {name: value for name, value in options.items() if value is not None}
     loaded = load(run, step=step)
     loaded = loaded if member is None else loaded.member(member)

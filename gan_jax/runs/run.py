@@ -58,7 +58,7 @@ class Run:
     def sample(self, key, n: int, **options) -> np.ndarray:
         """n samples [n, …], of a population [members, n, …], in [-1, 1] for images.
 
-        Options are the prior's, such as label= or truncation=.
+        Options are the prior's, such as y= (labels) or truncation=.
 
         A function of (key, n) alone, and the first of n samples are those of fewer: chunk i draws from
         fold_in(key, i). UserError for an option that the game's samples do not have.

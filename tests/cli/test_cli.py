@@ -61,7 +61,7 @@ def test_samples_as_numbers_and_as_a_grid(trained, shell, tmp_path):
     with np.load(tmp_path / "deep" / "x.npz") as file:
         samples = file["samples"]
     assert samples.shape == (n, 8, 8, 1) and samples.dtype == np.float32 and 0.01 < np.abs(samples).max() <= 1
-    np.testing.assert_array_equal(samples, load(trained[0]).sample(jax.random.key(3), n, label=7))
+    np.testing.assert_array_equal(samples, load(trained[0]).sample(jax.random.key(3), n, y=7))
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.npz"]
     assert shell("gan_jax", "sample", trained[0], "--n", 5, "--truncation", 0.5, "--step", 2, "--out", "x.png")[0] == 0
     with Image.open(tmp_path / "x.png") as grid:
@@ -241,7 +241,7 @@ COMMANDS = {
     "sample RUN --out file/deep/x.npz": "file/deep/x.npz cannot be written (Not a directory); choose another place.",
     "sample RUN --n 0": "--n is 0: it must be at least 1.",
     "sample RUN --n few": "Error parsing --n: invalid literal for int() with base 10: 'few'",
-    "sample RUN --class 10": "label is 10, but the classes are 0 to 9.",
+    "sample RUN --class 10": "y is 10, but the classes are 0 to 9.",
     "sample RUN --truncation 0": "truncation is 0.0, but the bound of |z| must be positive; 2 is mild.",
     "sample RUN --step 3": "There is no checkpoint 3 in RUN/checkpoints; there are [2, 4].",
     "sample RUN --sed 3": "Unrecognized options: --sed, 3",
@@ -294,4 +294,4 @@ def test_ctrl_c_in_a_shell_and_going_on_to_the_end(tmp_path, environment):
     assert child.returncode == 0 and f"run has {saved + 3} rounds" in child.stdout, child.stderr
     command = [sys.executable, "-m", "gan_jax", "sample", "run", "--class", "3"]
     child = subprocess.run(command, **how)
-    assert (child.returncode, child.stderr) == (2, "error: The samples of this game take no label: leave it out.\n")
+    assert (child.returncode, child.stderr) == (2, "error: The samples of this game take no y: leave it out.\n")

@@ -54,14 +54,14 @@ def test_samples_depend_on_key_and_n_alone_and_fewer_are_the_first_of_more(label
 
 
 def test_options_of_the_prior(labelled):
-    samples = labelled.sample(jax.random.key(0), 300, label=2, truncation=0.5)
+    samples = labelled.sample(jax.random.key(0), 300, y=2, truncation=0.5)
     assert set(samples[:, 2]) == {2} and 0.45 < np.abs(samples[:, :2]).max() <= 0.5
-    with pytest.raises(UserError, match="label is 4, but the classes are 0 to 3"):
-        labelled.sample(jax.random.key(0), 3, label=4)
+    with pytest.raises(UserError, match="y is 4, but the classes are 0 to 3"):
+        labelled.sample(jax.random.key(0), 3, y=4)
     with pytest.raises(UserError, match="samples of this game take no psi: leave it out"):
         labelled.sample(jax.random.key(0), 3, psi=0.5)
-    with pytest.raises(UserError, match="samples of this game take no label: leave it out"):
-        train(GAME, POINTS, steps=0).sample(jax.random.key(0), 3, label=1)
+    with pytest.raises(UserError, match="samples of this game take no y: leave it out"):
+        train(GAME, POINTS, steps=0).sample(jax.random.key(0), 3, y=1)
 
 
 def test_a_type_error_that_is_no_option_is_not_hidden(labelled):
