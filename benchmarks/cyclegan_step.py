@@ -23,7 +23,7 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from benchmarks.record import record
 from gan_jax import engine
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 from gan_jax.runs.experiment import spec
 from gan_jax.runs.run import zeros
 

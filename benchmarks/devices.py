@@ -32,7 +32,7 @@ from gan_jax.game import Game, Loss, Player, move
 from gan_jax.models import dcgan
 from gan_jax.net import Nets
 from gan_jax.optimizers import adam, ema
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import batch_spec, zeros
 from gan_jax.training import checkpoint, parallel
 from gan_jax.two_player import gan
@@ -113,7 +113,7 @@ def cyclic(dtype) -> Game:
 
 SHAPE, PRIOR = (16, 16, 1), priors.normal(LATENT)
 GAMES: dict[str, Callable[[Any], Game]] = {f.__name__: f for f in (normalised, spectral, adaptive, cyclic)}
-CYCLEGAN = dataclasses.replace(papers.paper("cyclegan").TINY, batch=BATCH, size=12, zoom=16 / 12, flip=True, pool=40)
+CYCLEGAN = dataclasses.replace(papers.paper("cyclegan").tiny, batch=BATCH, size=12, zoom=16 / 12, flip=True, pool=40)
 
 
 def digits(name: str) -> Any:

@@ -13,10 +13,10 @@ import numpy as np
 
 from benchmarks.record import record
 from gan_jax.engine import init, step
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 
 RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"
-paper: Any = papers.paper("dirac_gan")
+paper: Any = papers.paper("dirac_gan").module
 
 ORDERS = {
     "simultaneous": {"order": "simultaneous"},

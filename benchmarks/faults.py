@@ -218,7 +218,7 @@ import gan_jax
 from benchmarks.kill_and_resume import FLAGS
 from gan_jax import data
 from gan_jax.cli import flags
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 fields = {name.replace("-", "_"): value for name, value in FLAGS["dcgan:digits"].items()}
 every = {name: fields.pop(name) for name in ("log_every", "checkpoint_every")}
 module, config = papers.configured("dcgan:digits", fields)

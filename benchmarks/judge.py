@@ -24,7 +24,7 @@ from gan_jax import data as sources
 from gan_jax.errors import UserError
 from gan_jax.metrics import prdc
 from gan_jax.pixels import to_float
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import describe, load, read_rows
 
 SAMPLES = 1000

@@ -20,7 +20,7 @@ import tyro
 from benchmarks.record import mean_se, record
 from gan_jax import population, train
 from gan_jax.cli import flags
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 from gan_jax.runs import score as scoring
 from gan_jax.runs.run import read_rows
 
@@ -72,7 +72,7 @@ def main(
         field, (value,) = flags.values(config, word)
         config = dataclasses.replace(config, **{field: value})
     steps, folder = steps or config.steps, Path(run or f"runs/{title.replace(':', '-')}-{seeds}seeds")
-    many, judge = population.of(module.game, config, range(seeds)), module.score(config)
+    many, judge = population.of(module.game, config, range(seeds)), module.scores(config)
     changed = "".join(f", {word}" for word in set if not word.startswith(("data=", "classifier=")))
     share, began = steps * config.batch / (recipe.steps * recipe.batch), time.perf_counter()
     trained = train(
@@ -90,11 +90,7 @@ def main(
     )
     final = [judge(samples) for samples in trained.sample(jax.random.key(2), config.samples)]
     scores = {name: finite(np.array([float(one[name]) for one in final])) for name in final[0]}
-    published = {
-        name: value
-        for name, value in getattr(module, "PUBLISHED", {}).get(title.split(":")[1], {}).items()
-        if name in scores
-    }
+    published = {name: value for name, value in module.published.get(title.split(":")[1], {}).items() if name in scores}
     said = "; ".join(f"{n} {m:g}" + (f" ± {e:g}" if e is not None else "") for n, (m, e) in published.items())
     rows = read_rows(folder)
     record(
@@ -102,7 +98,7 @@ def main(
         paper=title,
         ran=f"{steps:,} of the recipe's {recipe.steps:,} rounds{changed} ({100 * share:.3g}%)",
         share=share,
-        published={"value": said, "protocol": module.PROTOCOL} if published else None,
+        published={"value": said, "protocol": module.protocol} if published else None,
         scores=scores,
         seeds=list(range(seeds)),
         seconds=rows[-1]["seconds"] if rows else time.perf_counter() - began,

@@ -30,7 +30,7 @@ from gan_jax.data import gather, stream, synthetic
 from gan_jax.engine import step
 from gan_jax.game import Player
 from gan_jax.optimizers import adam
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 from gan_jax.two_player import ORDERS, gan
 
 TOGETHER = 10  # rounds to a call

@@ -17,7 +17,7 @@ import tyro
 from benchmarks.record import mean_se, record
 from gan_jax.metrics import kernel_distance
 from gan_jax.pixels import to_float
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import describe, load, read_rows
 
 SAMPLES, REAL = 1000, 2000

@@ -25,7 +25,8 @@ from gan_jax import population, show, train
 from gan_jax.metrics import extractors
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.pixels import to_bytes
-from gan_jax.runs import papers, translation
+from gan_jax.runs import paper as papers
+from gan_jax.runs import translation
 
 WEIGHTS = {  # of CycleGAN's losses, by what is left of them
     "full": {},

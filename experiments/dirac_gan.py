@@ -32,7 +32,7 @@ import optax
 from flax import linen as nn
 
 from gan_jax import data as sources
-from gan_jax import losses, penalties, priors
+from gan_jax import losses, penalties, priors, rules
 from gan_jax.game import Game, Player, move
 from gan_jax.optimizers import clip_weights, sgd
 from gan_jax.two_player import gan

@@ -105,7 +105,7 @@ def game(c: Config) -> Game:
     return Game(players, play, (move("D"), move("G", again=same), move("G", again=same)), sample=sample)
 
 
-def score(c: Config):
+def scores(c: Config):
     """Samples -> the modes they have, and their KL to the uniform distribution."""
     modes = stacked_mnist(c.classifier)
     return lambda samples: modes(to_bytes(samples))

@@ -97,7 +97,7 @@ def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
     return {"x": jax.ShapeDtypeStruct(MIXTURES[c.data].centres.shape[1:], "float32")}
 
 
-def score(c: Config) -> Callable:
+def scores(c: Config) -> Callable:
     return partial(metrics.modes_covered, mixture=MIXTURES[c.data])
 
 

@@ -137,7 +137,7 @@ def game(c: Config) -> Game:
     return Game(players, play, (move("D"), move("G")), sample=sample)
 
 
-def score(c: Config):
+def scores(c: Config):
     """Samples -> the modes that they have inside their edge, and their KL to the uniform distribution."""
     modes, inside = stacked_mnist(c.classifier), slice(c.edge, c.size - c.edge)
     return lambda samples: modes(to_bytes(samples[:, inside, inside]))

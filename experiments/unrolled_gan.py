@@ -64,7 +64,7 @@ def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
     return {"x": jax.ShapeDtypeStruct((2,), "float32")}
 
 
-def score(c: Config) -> Callable:
+def scores(c: Config) -> Callable:
     return partial(metrics.modes_covered, mixture=RING)
 
 

@@ -71,19 +71,19 @@ def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
     return {"x": jax.ShapeDtypeStruct((2,), "float32")}
 
 
-def score(c: Config) -> Callable:
+def scores(c: Config) -> Callable:
     real = data(c, c.samples, seed=1)["x"]
 
-    def scores(samples):
+    def score(samples):
         modes = metrics.modes_covered(samples, MIXTURES[c.data]) if c.data in MIXTURES else {}
         return modes | {"wasserstein1": metrics.wasserstein1(real[: len(samples)], samples)}
 
-    return scores
+    return score
 
 
 def perfect(c: Config) -> dict[str, metrics.Score]:
-    scores = score(c)
-    draws = [scores(data(c, c.samples, seed)["x"])["wasserstein1"] for seed in range(2, 7)]
+    score = scores(c)
+    draws = [score(data(c, c.samples, seed)["x"])["wasserstein1"] for seed in range(2, 7)]
     modes = metrics.perfect_modes(MIXTURES[c.data], c.samples) if c.data in MIXTURES else {}
     return modes | {"wasserstein1": metrics.over_draws(draws)}
 

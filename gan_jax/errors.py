@@ -1,5 +1,7 @@
 """The one error that speaks to the user."""
 
+import difflib
+from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,3 +23,13 @@ def keeping(path: Path):
             f"{path} cannot be written ({error.strerror}): mend that and start again, and the run goes on from its "
             f"last checkpoint."
         ) from None
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint to append to a sentence: the known word most like `word`, or nothing if none is.
+
+    >>> nearest("stpes", ["steps", "batch"])
+    " (did you mean 'steps'?)"
+    """
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

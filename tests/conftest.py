@@ -53,16 +53,18 @@ def swept():
 @pytest.fixture
 def shell(monkeypatch, capsys, tmp_path):
     """(words) -> exit code, stdout and stderr, in an empty folder; the first word is a paper's file or gan_jax."""
-    from gan_jax import cli, papers  # not above: pytest reads this file before types are checked
+    from gan_jax import cli  # not above: pytest reads this file before types are checked
+    from gan_jax.runs import paper as papers
 
     monkeypatch.chdir(tmp_path)
 
     def run(program, *words, real=False):
         monkeypatch.setattr(sys, "argv", [program, *map(str, words)])
         real = real or (ROOT / "experiments" / program).exists()
-        monkeypatch.setattr(papers, "FOLDER", ROOT / ("experiments" if real else "tests/papers"))
+        folder = ROOT / ("experiments" if real else "tests/papers")
+        monkeypatch.setattr(papers, "FOLDER", folder)
         try:
-            cli.main() if program == "gan_jax" else cli.experiment(program)
+            cli.main() if program == "gan_jax" else cli.experiment(str(folder / program))
         except SystemExit as stop:
             return stop.code or 0, *capsys.readouterr()
         return 0, *capsys.readouterr()

@@ -9,10 +9,10 @@ import pytest
 from jax import lax
 
 from gan_jax.engine import step
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import abstract_state, zeros
 
-dcgan = papers.paper("dcgan")
+dcgan = papers.paper("dcgan").module
 FACES = replace(dcgan.PRESETS["faces"], batch=8)
 
 

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from gan_jax.errors import UserError
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
+from gan_jax.runs.results import results as results_of
 
 HERE = Path(__file__).resolve().parent
 START, END = "<!-- results: made by experiments/results/table.py -->", "<!-- end of results -->"
@@ -17,10 +18,10 @@ HEAD = ("paper:preset", "what was run", "published", "ours, mean ± SE", "seeds"
 
 def table(folder: Path = HERE) -> str:
     """A row a run group, and one for each paper's presets that were not run, as Markdown."""
-    results, rows = papers.results(folder), [HEAD, ("---",) * len(HEAD)]
+    results, rows = results_of(folder), [HEAD, ("---",) * len(HEAD)]
     for name in papers.names():
         waiting = []
-        for preset in papers.paper(name).PRESETS:
+        for preset in papers.paper(name).presets:
             mine = [_row(result) for result in results if result["paper"] == f"{name}:{preset}"]
             rows += mine
             waiting += [] if mine else [preset]

@@ -17,12 +17,13 @@ from tyro.conf import Positional
 from gan_jax import data as sources
 from gan_jax import show
 from gan_jax.cli import flags
-from gan_jax.errors import UserError
+from gan_jax.errors import UserError, nearest
 from gan_jax.pixels import to_bytes, to_float
 from gan_jax.runs import cost as costs
 from gan_jax.runs import experiment as experiments
 from gan_jax.runs import fork as branches
-from gan_jax.runs import papers, translation
+from gan_jax.runs import paper as papers
+from gan_jax.runs import results, translation
 from gan_jax.runs import score as scoring
 from gan_jax.runs.experiment import Options, Repeated
 from gan_jax.runs.replay import replay as play_again
@@ -33,14 +34,13 @@ from gan_jax.training import parallel
 def experiment(file: str) -> None:
     """Train the paper in `file` as the command line says: its preset, then flags."""
     with flags.one_line_errors():
-        name, words = Path(file).stem, sys.argv[1:]
-        presets = papers.paper(name).PRESETS
-        chosen = words.pop(0) if words and not words[0].startswith("-") else next(iter(presets))
-        module, config = papers.preset(f"{name}:{chosen}")
-        given = flags.parse(config, Options(), words, f"{name}.py {{{','.join(presets)}}}", module.__doc__)
+        paper, words = papers.paper(file), sys.argv[1:]
+        chosen = words.pop(0) if words and not words[0].startswith("-") else next(iter(paper.presets))
+        program = f"{paper.name}.py {{{','.join(paper.presets)}}}"
+        given = flags.parse(paper.config(chosen), Options(), words, program, paper.doc)
         if how := given[1].distributed:
             parallel.start(how)
-        experiments.run(f"{name}:{chosen}", *given)
+        experiments.run(paper, paper.title(chosen), *given)
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
             print("usage: python -m gan_jax COMMAND …", *(f"  {n:10}{first(f)}" for n, f in commands.items()), sep="\n")
             return
         if words[0] not in commands:
-            hint = papers.nearest(words[0], commands)
+            hint = nearest(words[0], commands)
             raise UserError(f"There is no command {words[0]!r}{hint}: there are {', '.join(commands)}.")
         command: Callable = commands[words[0]]
         given = functools.wraps(command)(lambda *args, **kw: functools.partial(command, *args, **kw))
@@ -73,13 +73,13 @@ def list_papers() -> None:
     """Every paper and preset: what it makes, its parameters, FLOPs a round, and how far it has been reproduced."""
     print(f"{'paper:preset':24}{'sample':>14}{'parameters':>14}{'GFLOP/round':>14}  reproduction")
     for name in papers.names():
-        module = papers.paper(name)
-        for chosen, config in module.PRESETS.items():
-            game, spec = as_schedule(module.game(config))(0), experiments.spec(module, config)
-            shape = "x".join(map(str, jax.tree.leaves(module.example(config))[0].shape))
+        paper = papers.paper(name)
+        for chosen, config in paper.presets.items():
+            game, spec = as_schedule(paper.game(config))(0), experiments.spec(paper, config)
+            shape = "x".join(map(str, jax.tree.leaves(paper.example(config))[0].shape))
             total, work = sum(costs.parameters(game, spec).values()), costs.flops(game, spec) / 1e9
-            title = f"{name}:{chosen}"
-            print(f"{title:24}{shape:>14}{total:>14,}{work:>14,.2f}  {papers.reproduction(title)}")
+            title = paper.title(chosen)
+            print(f"{title:24}{shape:>14}{total:>14,}{work:>14,.2f}  {results.reproduction(title)}")
 
 
 def cost(title: Positional[str], /) -> None:
@@ -256,10 +256,10 @@ def _score_images(samples, against, names, n):
 def _own_scores(about, n):
     """(scores, of how many samples, what exact samples get) of the paper of a run, or None if it has no own ones."""
     module, config = papers.configured(about["paper"], about["config"])
-    if not hasattr(module, "score"):
+    if not module.scores:
         return None
     config = dataclasses.replace(config, samples=n or config.samples)
-    return module.score(config), config.samples, module.perfect(config) if hasattr(module, "perfect") else {}
+    return module.scores(config), config.samples, module.perfect(config) if module.perfect else {}
 
 
 def _real_images(source, about, data, split):
@@ -293,7 +293,7 @@ def fork(
     --data        where its data lies, if elsewhere now
     --out         the branch's folder; by default the run's name and what is set
     """
-    title, config, members = branches.settings(Path(run), member)
+    paper, title, config, members = branches.settings(Path(run), member)
     given = {"steps": steps, "data": data}
     words = [*set, *(f"{field}={value}" for field, value in given.items() if value)]
     for word in words:
@@ -301,10 +301,10 @@ def fork(
         config = dataclasses.replace(config, **{field: values[0]})
     named = [*set, *([] if member is None else [f"member={member}"])]
     folder = Path(out or "-".join([run.rstrip("/"), *(named or ["fork"])]))
-    t = branches.fork(Path(run), folder, config, papers.preset(title)[0].data(config), at, member)
+    t = branches.fork(Path(run), folder, config, paper.data(config), at, member)
     print(f"{folder} has the past of {run} up to round {t}; it goes on to {config.steps}.")
     if config.steps > t:
-        experiments.run_games(title, config, Options(run=str(folder)), branches.games(title, config, members))
+        experiments.run_games(paper, title, config, Options(run=str(folder)), branches.games(paper, config, members))
     label = lambda path: Path(path).name
     rows = {label(run): read_rows(Path(run)), label(folder): read_rows(folder)}
     if member is not None:

@@ -11,8 +11,7 @@ from typing import Any
 
 import tyro
 
-from gan_jax.errors import UserError
-from gan_jax.runs import papers
+from gan_jax.errors import UserError, nearest
 
 
 def parse(config: Any, options: Any, words: list[str], program: str, description: str | None) -> tuple:
@@ -23,7 +22,7 @@ def parse(config: Any, options: Any, words: list[str], program: str, description
     for word in words:
         flag = word.split("=")[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
-            raise UserError(f"There is no flag {flag}{papers.nearest(flag, known)}: --help shows them all.")
+            raise UserError(f"There is no flag {flag}{nearest(flag, known)}: --help shows them all.")
     both: Any = dataclasses.make_dataclass("Both", [(name, type(default)) for name, default in defaults.items()])
     target, default = tyro.conf.OmitArgPrefixes[both], both(**defaults)
     found = vars(run(target, words, default=default, prog=program, description=description))
@@ -40,7 +39,7 @@ def values(config: Any, word: str) -> tuple[str, list[Any]]:
     field = field.replace("-", "_")
     known = [known.name for known in dataclasses.fields(config)]
     if not equals or not given or field not in known:
-        raise UserError(f"{word} is not FIELD=VALUE,…{papers.nearest(field, known)}: a field is {known[0]}.")
+        raise UserError(f"{word} is not FIELD=VALUE,…{nearest(field, known)}: a field is {known[0]}.")
     flag = f"--{field.replace('_', '-')}"
     return field, [getattr(parse(config, None, [flag, value], flag, "")[0], field) for value in given.split(",")]
 

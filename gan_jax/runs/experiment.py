@@ -12,18 +12,17 @@ import numpy as np
 import tyro
 
 from gan_jax import analysis, population, show
-from gan_jax.cli import flags
-from gan_jax.runs import papers
-from gan_jax.training import parallel
-from gan_jax.runs import translation
-from gan_jax.training import writers
 from gan_jax import data as sources
-from gan_jax.runs import score as scoring
+from gan_jax.cli import flags
 from gan_jax.data import batch_indices, check_enough, rounds
 from gan_jax.errors import UserError
 from gan_jax.game import Game
 from gan_jax.pixels import to_float
+from gan_jax.runs import score as scoring
+from gan_jax.runs import translation
+from gan_jax.runs.paper import Paper
 from gan_jax.runs.run import as_schedule, load, read_rows, sampler, zeros
+from gan_jax.training import parallel, writers
 from gan_jax.training.loop import train
 
 Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -58,32 +57,30 @@ class Options:
     wandb: bool = False
 
 
-def run(title: str, config: Any, options: Options = Options()) -> None:
+def run(paper: Paper, title: str, config: Any, options: Options = Options()) -> None:
     """Train one Config of a paper in a run folder, with pictures as it goes and a summary at its end.
 
     With seeds or a sweep, a population; values that decide the structure are programs of their own, in a folder each.
     """
-    module, _ = papers.preset(title)
     sweep = dict(flags.values(config, word) for word in options.sweep)
-    shapes = lambda game: jax.eval_shape(lambda: zeros(game, spec(module, config)))
-    apart = [field for field in sweep if population.decides_structure(module.game, config, field, shapes)]
+    shapes = lambda game: jax.eval_shape(lambda: zeros(game, spec(paper, config)))
+    apart = [field for field in sweep if population.decides_structure(paper.game, config, field, shapes)]
     together = {field: values for field, values in sweep.items() if field not in apart}
     seeds = range(config.seed, config.seed + max(1, options.seeds)) if options.seeds or together else ()
-    folder = options.run or f"runs/{title.replace(':', '-')}"
+    folder = options.run or f"runs/{title.replace('.py:', ':').replace(':', '-')}"
     for values in itertools.product(*(sweep[field] for field in apart)):
         own = dict(zip(apart, values, strict=True))
         place = "-".join([folder, *(f"{field}={value}" for field, value in own.items())])
         if own:
             print(f"{', '.join(apart)} cannot be traced, so each value is a program of its own: {place}")
         this = dataclasses.replace(config, **own)
-        games = population.of(module.game, this, seeds, together) if seeds else module.game(this)
-        run_games(title, this, dataclasses.replace(options, run=place), games)
+        games = population.of(paper.game, this, seeds, together) if seeds else paper.game(this)
+        run_games(paper, title, this, dataclasses.replace(options, run=place), games)
 
 
-def run_games(title: str, config: Any, options: Options, games: Any) -> None:
+def run_games(paper: Paper, title: str, config: Any, options: Options, games: Any) -> None:
     """Train `games`: the Game of the Config, its schedule, or a population of it."""
-    module, _ = papers.preset(title)
-    data = module.data(config)
+    data = paper.data(config)
     check_enough(data, config.batch)
     slices = as_schedule(games)(0).slices
     if options.epochs:
@@ -92,8 +89,8 @@ def run_games(title: str, config: Any, options: Options, games: Any) -> None:
     fields = dataclasses.asdict(config)
     written = [writers.tensorboard(folder)] if options.tensorboard else []
     written += [writers.wandb(folder, title, fields)] if options.wandb else []
-    watch = _translated if hasattr(module, "held_out") else _sampled
-    watched, more = watch(module, config, data, options, games)
+    watch = _translated if paper.held_out else _sampled
+    watched, more = watch(paper, config, data, options, games)
     analysed = [_analysed(games, config, data, options)] if options.analyse_every else []
     train(
         games,
@@ -128,26 +125,26 @@ def run_games(title: str, config: Any, options: Options, games: Any) -> None:
     print(more)
 
 
-def spec(module: Any, config: Any) -> Any:
+def spec(paper: Paper, config: Any) -> Any:
     """{name: [shape of a batch, dtype]} of what the paper's game reads."""
-    return jax.tree.map(lambda x: [[config.batch, *x.shape], x.dtype], module.example(config))
+    return jax.tree.map(lambda x: [[config.batch, *x.shape], x.dtype], paper.example(config))
 
 
-def _sampled(module, config, data, options, games):
+def _sampled(paper, config, data, options, games):
     """The callbacks that draw samples, and score them where asked for; and how to have more."""
     alone, images = isinstance(as_schedule(games)(0), Game), data["x"].ndim == 4
     shown = (64 if alone else ROW) if images else 2500  # points
     first = batch_indices(config.seed, 0, len(data["x"]), min(shown, len(data["x"])))[0]
     draw = _pictures(Path(options.run), jax.random.key(config.seed), data["x"][first], shown)
-    scored = [_scored(module, config, data, options)] if options.score_every else []
+    scored = [_scored(paper, config, data, options)] if options.score_every else []
     return [(options.sample_every, draw), *scored], (
         f"More samples: python -m gan_jax sample {options.run} --n {shown} --out grid.png"
     )
 
 
-def _translated(module, config, data, options, games):
+def _translated(paper, config, data, options, games):
     """The callbacks that translate images held out, and measure them where asked for; and how to have more."""
-    held, folder, known = module.held_out(config), Path(options.run) / "samples", as_schedule(games)(0).translations
+    held, folder, known = paper.held_out(config), Path(options.run) / "samples", as_schedule(games)(0).translations
     save = lambda step, page: show.save_png(folder / f"{step}.png", page)
     watched: list[Any] = [(options.sample_every, translation.pictures(held, save))]
     if options.score_every:
@@ -188,10 +185,10 @@ def page(samples: np.ndarray, run: Any, real: np.ndarray | None = None) -> np.nd
     return show.tiles([show.picture(member, real) for member in samples[:MEMBERS]])
 
 
-def _scored(module, config, data, options):
+def _scored(paper, config, data, options):
     """A callback that scores samples as the paper does, or against the images that the run learns from."""
-    if hasattr(module, "score") and not options.scores:
-        score, some = module.score(config), to_float(np.asarray(data["x"][:32]))
+    if paper.scores and not options.scores:
+        score, some = paper.scores(config), to_float(np.asarray(data["x"][:32]))
         return options.score_every, *scoring.along(score, list(score(some)), config.samples)
     if data["x"].ndim != 4:
         raise UserError(f"--scores are of images, not of arrays of shape {list(data['x'].shape[1:])}: leave it out.")

@@ -9,35 +9,38 @@ from typing import Any
 import jax
 
 from gan_jax import population
-from gan_jax.training import checkpoint
-from gan_jax.runs import papers
 from gan_jax.data import Data, content_hash
-from gan_jax.errors import UserError, keeping
 from gan_jax.engine import carry
+from gan_jax.errors import UserError, keeping
+from gan_jax.runs import paper as papers
+from gan_jax.runs.paper import Paper
 from gan_jax.runs.run import as_schedule, batch_spec, describe, left_by, load, open_folder, read_rows, write_text, zeros
+from gan_jax.training import checkpoint
 
 
-def settings(folder: Path, member: int | None = None) -> tuple[str, Any, dict[str, Any]]:
-    """A run's "paper:preset", its Config, and its members {} or {"seeds", "numbers"}; of one member, its own Config."""
+def settings(
+    folder: Path, member: int | None = None, file: str | Path | None = None
+) -> tuple[Paper, str, Any, dict[str, Any]]:
+    """A run's Paper, its title "paper:preset", its Config, and its members {} or {"seeds", "numbers"}; of one member,
+    its own Config. file: of a paper that is not shipped."""
     about = describe(folder)
     if not about["paper"]:
         raise UserError(
             f"{folder} is a run of your own game: go on from its State, as train(game, data, state=…) does."
         )
-    _, config = papers.configured(about["paper"], about["config"])
+    paper, config = papers.configured(about["paper"], about["config"], file)
     members = about.get("members", {})
     if member is None:
-        return about["paper"], config, members
+        return paper, about["paper"], config, members
     if not 0 <= member < len(members.get("seeds", [])):
         raise UserError(f"{folder} has no member {member}: it has {len(members.get('seeds', [])) or 'none'}.")
     own = {field: values[member] for field, values in members["numbers"].items()}
-    return about["paper"], dataclasses.replace(config, seed=members["seeds"][member], **own), {}
+    return paper, about["paper"], dataclasses.replace(config, seed=members["seeds"][member], **own), {}
 
 
-def games(title: str, config: Any, members: dict[str, Any]):
+def games(paper: Paper, config: Any, members: dict[str, Any]):
     """The Game of a paper's Config, or its population."""
-    module, _ = papers.preset(title)
-    return population.members(module.game, config, **members) if members else module.game(config)
+    return population.members(paper.game, config, **members) if members else paper.game(config)
 
 
 def alone(rows: list[dict[str, Any]], member: int) -> list[dict[str, Any]]:
@@ -45,18 +48,26 @@ def alone(rows: list[dict[str, Any]], member: int) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k != "member"} for row in rows if row.get("member") == member]
 
 
-def fork(folder: Path, out: Path, config: Any, data: Data, at: int | None = None, member: int | None = None) -> int:
+def fork(
+    folder: Path,
+    out: Path,
+    config: Any,
+    data: Data,
+    at: int | None = None,
+    member: int | None = None,
+    file: str | Path | None = None,
+) -> int:
     """Make in `out` a run of `config` that has the past of the one in `folder` up to round `at`, which it returns.
 
     It takes over every weight, moment, average and memory that keeps its place and shape, the rows of metrics.jsonl and
-    the pictures so far; its noise is that of its own seed. at: a round with a checkpoint, by default the newest.
-    UserError if `out` is taken, or if no weight of a network fits.
+    the pictures so far; its noise is that of its own seed. at: a round with a checkpoint, by default the newest. file:
+    of a paper that is not shipped. UserError if `out` is taken, or if no weight of a network fits.
     """
-    title, _, members = settings(folder, member)
-    parent = load(folder, step=at)
+    paper, title, _, members = settings(folder, member, file)
+    parent = load(folder, step=at, paper=file)
     parent = parent if member is None else parent.member(member)
     t = int(parent.state.step.max())
-    schedule = as_schedule(games(title, config, members))
+    schedule = as_schedule(games(paper, config, members))
     branch, spec = left_by(schedule, t), batch_spec(data, config.batch)
     born = jax.jit(population.born, static_argnums=1)(branch, config.seed, zeros(branch, spec))
     kept = tuple(field.name for field in dataclasses.fields(born) if field.name != "key")

@@ -24,14 +24,14 @@ from jaxtyping import Array, Bool
 from tqdm import tqdm
 
 from gan_jax import nn, population
-from gan_jax.training import checkpoint
 from gan_jax.data import as_data, content_hash, read
-from gan_jax.errors import UserError
 from gan_jax.engine import carry, step
+from gan_jax.errors import UserError
 from gan_jax.game import Game, State
 from gan_jax.pixels import to_float
 from gan_jax.population import Games
 from gan_jax.runs.run import Schedule, abstract_state, as_schedule, batch_spec, left_by, played, zeros
+from gan_jax.training import checkpoint
 
 Tree = Any  # a pytree of arrays
 

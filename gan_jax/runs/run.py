@@ -26,14 +26,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gan_jax import limits, population
-from gan_jax.training import checkpoint
-from gan_jax.runs import papers
-from gan_jax.training import parallel
-from gan_jax.errors import UserError, keeping
 from gan_jax.engine import net
+from gan_jax.errors import UserError, keeping
 from gan_jax.game import Game, State
 from gan_jax.net import Nets
 from gan_jax.population import Games
+from gan_jax.runs import paper as papers
+from gan_jax.training import checkpoint, parallel
 
 FORMAT = 1  # of the run folder; rises when an older one could no longer be read as it is
 FREE = {"steps", "data"}  # fields that may change between two starts of one run
@@ -139,13 +138,19 @@ def _in_use(game, state):
     return nets
 
 
-def load(folder: str | Path, game: Game | Schedule | None = None, step: int | None = None) -> Run:
+def load(
+    folder: str | Path,
+    game: Game | Schedule | None = None,
+    step: int | None = None,
+    paper: str | Path | None = None,
+) -> Run:
     """The run in `folder` at its newest checkpoint, or at `step`; its data is not needed.
 
-    A run of a paper finds its game by the paper's name; a run of your own game needs it: load(folder, game=…).
+    A run of a paper that is shipped finds its game by the paper's name. A run of a paper of your own needs its file,
+    load(folder, paper="mine.py"), and a run of your own game the game, load(folder, game=…).
     """
     folder = Path(folder)
-    about, schedule = played(folder, game)
+    about, schedule = played(folder, game, paper)
 
     def like(t):
         state = abstract_state(left_by(schedule, t), about["batch"])
@@ -158,17 +163,19 @@ def load(folder: str | Path, game: Game | Schedule | None = None, step: int | No
     return Run(left_by(schedule, found[0]), found[1], folder)
 
 
-def played(folder: Path, game: Games | Schedule | None = None) -> tuple[dict[str, Any], Schedule]:
+def played(
+    folder: Path, game: Games | Schedule | None = None, paper: str | Path | None = None
+) -> tuple[dict[str, Any], Schedule]:
     """What config.json says of a run, and what it plays: its paper's game, unless it is given."""
     about = describe(folder)
-    return about, as_schedule(_of_paper(folder, about) if game is None else game)
+    return about, as_schedule(_of_paper(folder, about, paper) if game is None else game)
 
 
-def _of_paper(folder: Path, about: Mapping[str, Any]) -> Games | Schedule:
+def _of_paper(folder: Path, about: Mapping[str, Any], paper: str | Path | None) -> Games | Schedule:
     """The game that a run's file describes. UserError for one that cannot be built, whatever is wrong with it."""
     if not about["paper"]:
         raise UserError(f"{folder} is a run of your own game: give it, as in gan_jax.load({str(folder)!r}, game=…).")
-    module, config = papers.configured(about["paper"], about["config"])
+    module, config = papers.configured(about["paper"], about["config"], paper)
     members = about.get("members", {"seeds": [], "numbers": {}})
     for field in members["numbers"]:
         if not isinstance(getattr(config, field, None), float):

@@ -21,11 +21,10 @@ from tqdm import tqdm
 
 from gan_jax import data as sources
 from gan_jax import limits, metrics
-from gan_jax.errors import UserError
+from gan_jax.errors import UserError, nearest
 from gan_jax.metrics import Extractor, Moments, Score, extractors
 from gan_jax.metrics.score import DRAWS
 from gan_jax.pixels import to_bytes
-from gan_jax.runs.papers import nearest
 from gan_jax.runs.run import CHUNK, Run, sampler
 
 WHOLE = 10_000  # images of a set; the kernel distance of larger ones is taken over 100 subsets of 1,000

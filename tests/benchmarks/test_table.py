@@ -9,7 +9,7 @@ from benchmarks.record import mean_se, record
 from experiments.results import table
 from gan_jax.errors import UserError
 from gan_jax.metrics import Score
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 
 
 def rows(folder) -> dict[str, list[str]]:
@@ -20,7 +20,7 @@ def rows(folder) -> dict[str, list[str]]:
 
 def test_what_has_no_result_is_not_run(tmp_path):
     found = rows(tmp_path)
-    presets = {f"{name}:{', '.join(papers.paper(name).PRESETS)}" for name in papers.names()}
+    presets = {f"{name}:{', '.join(papers.paper(name).presets)}" for name in papers.names()}
     assert set(found) == presets and {cells[0] for cells in found.values()} == {"not run"}
 
 
@@ -33,7 +33,7 @@ def test_a_row_says_what_its_file_says(tmp_path):
     found = rows(tmp_path)
     ours = "top probability 0.96 ± 0.006; fid 8.25"
     expected = [about["ran"], "9.1 (FID, 10,000 samples)", ours, "3", "1 x H200", "reproduced"]
-    others = ", ".join(preset for preset in papers.paper("dcgan").PRESETS if preset != "mnist")
+    others = ", ".join(preset for preset in papers.paper("dcgan").presets if preset != "mnist")
     assert found["dcgan:mnist"] == expected and found[f"dcgan:{others}"][0] == "not run"
     two = [about | {"paper": f"dcgan:{preset}", "scores": found_, "published": None} for preset, found_ in TWO]
     record(tmp_path / "b.json", rows=two)

@@ -19,7 +19,8 @@ from PIL import Image
 
 from gan_jax import cli, load, mixtures, show
 from gan_jax.metrics import Score, modes_covered, perfect_modes
-from gan_jax.runs import cost, papers
+from gan_jax.runs import cost
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import CHUNK, read_rows
 
 DCGAN = ROOT / "experiments" / "dcgan.py"
@@ -32,7 +33,7 @@ def trained(tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp("trained"))
         patch.setattr(papers, "FOLDER", ROOT / "tests" / "papers")
         patch.setattr(sys, "argv", ["mlp.py", "small", *OFTEN])
-        cli.experiment("mlp.py")
+        cli.experiment(str(ROOT / "tests" / "papers" / "mlp.py"))
         return Path("runs/mlp-small").absolute(), said.getvalue()
 
 
@@ -108,7 +109,7 @@ def test_evaluate_a_run_and_images(trained, shell, tmp_path, monkeypatch):
 
 def test_points_are_drawn_and_scored_as_their_paper_does(shell, tmp_path, monkeypatch):
     wide = mixtures.ring(sigma=0.4)  # so that samples of no training are near to some of the modes
-    monkeypatch.setitem(papers.paper("pacgan").MIXTURES, "ring", wide)
+    monkeypatch.setitem(papers.paper("pacgan").module.MIXTURES, "ring", wide)
     small = ["--batch", 8, "--width-G", 8, "--width-D", 4, "--samples", 300, "--run", "a"]
     flags = ["--steps", 4, "--score-every", 2, "--sample-every", 2, "--best=-score/modes"]
     code, out, err = shell("pacgan.py", "ring", *small, *flags)

@@ -17,10 +17,11 @@ from gan_jax.data import read
 from gan_jax.engine import init, step
 from gan_jax.errors import UserError
 from gan_jax.pixels import to_float
-from gan_jax.runs import cost, papers, translation
+from gan_jax.runs import cost, translation
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import Run, batch_spec
 
-paper = papers.paper("cyclegan")
+paper = papers.paper("cyclegan").module
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 TINY = dataclasses.replace(paper.TINY, pool=3, batch=2)
 HOW = {"batch": TINY.batch, "log_every": 1, "progress": False}

@@ -15,10 +15,11 @@ from gan_jax.engine import init, net, step
 from gan_jax.errors import UserError
 from gan_jax.metrics import classifiers
 from gan_jax.models.pacdcgan import Discriminator, Generator
-from gan_jax.runs import cost, papers
+from gan_jax.runs import cost
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import Run
 
-paper = papers.paper("pacdcgan")
+paper = papers.paper("pacdcgan").module
 tiny = paper.TINY
 
 
@@ -147,7 +148,7 @@ def test_modes_as_a_classifier_reads_the_three_channels(tmp_path):
     read = jax.jit(lambda x: net.apply(weights, x[..., None] / 127.5 - 1)[1].argmax(1))
     digits = np.stack([read(stacks[..., i].astype(np.float32)) for i in range(3)], 1)
     expected = metrics.stacked_modes(digits)
-    found = paper.score(replace(tiny, classifier=str(tmp_path / "digits.npz")))(stacks / 127.5 - 1)
+    found = paper.scores(replace(tiny, classifier=str(tmp_path / "digits.npz")))(stacks / 127.5 - 1)
     assert expected["modes"].value > 5 and found.keys() == expected.keys()
     for name, score in found.items():
         assert score.value == expected[name].value
@@ -156,4 +157,4 @@ def test_modes_as_a_classifier_reads_the_three_channels(tmp_path):
 
 def test_without_a_classifier_the_command_is_told():
     with pytest.raises(UserError, match=r"classifier\.py mnist --data DIR --out nowhere\.npz"):
-        paper.score(replace(tiny, classifier="nowhere.npz"))
+        paper.scores(replace(tiny, classifier="nowhere.npz"))

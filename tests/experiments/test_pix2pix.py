@@ -14,10 +14,10 @@ from gan_jax.engine import init, step
 from gan_jax.game import Player
 from gan_jax.net import Nets
 from gan_jax.optimizers import sgd
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import Run
 
-paper = papers.paper("pix2pix")
+paper = papers.paper("pix2pix").module
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 KEY = jax.random.key(3)
 PAIRS = jax.random.uniform(jax.random.key(0), (4, 18, 36, 3), minval=-1.0)

@@ -14,9 +14,10 @@ from gan_jax.errors import UserError
 from gan_jax.models.r3gan import Block, Discriminator, Generator
 from gan_jax.net import Net
 from gan_jax.nn.resample import downsample, upsample
-from gan_jax.runs import cost, papers
+from gan_jax.runs import cost
+from gan_jax.runs import paper as papers
 
-paper = papers.paper("r3gan")
+paper = papers.paper("r3gan").module
 tiny = paper.TINY
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 millions = lambda tree: round(sum(leaf.size for leaf in jax.tree.leaves(tree)) / 1e6, 2)

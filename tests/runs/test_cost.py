@@ -6,7 +6,8 @@ import time
 import pytest
 
 from gan_jax import train
-from gan_jax.runs import cost, papers
+from gan_jax.runs import cost
+from gan_jax.runs import paper as papers
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ from conftest import ROOT
 
 from gan_jax import load, train
 from gan_jax.errors import UserError
-from gan_jax.runs import fork, papers
+from gan_jax.runs import fork
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import FORMAT, describe, read_rows
 
 RUNS = ROOT / "tests" / "runs"

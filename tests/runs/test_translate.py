@@ -13,7 +13,7 @@ from gan_jax import load
 from gan_jax.cli import flags
 from gan_jax.errors import UserError
 from gan_jax.pixels import to_bytes
-from gan_jax.runs import papers
+from gan_jax.runs import paper as papers
 from gan_jax.runs.run import read_rows
 
 rng = np.random.default_rng(0)
