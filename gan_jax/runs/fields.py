@@ -14,7 +14,9 @@ from gan_jax.errors import UserError, nearest
 
 BIG = 2**53  # integers up to here are exact in JSON
 FLOAT = float(2**128)  # float32's end
-RANGES: dict[str, tuple[float, float]] = {  # of fields that papers share, whole name or what comes before the first _
+RANGES: dict[
+    str, tuple[int | float, int | float]
+] = {  # of fields that papers share, whole name or what comes before the first _
     "steps": (1, BIG),
     "schedule": (1, BIG),
     "batch": (1, 2**31),
@@ -38,7 +40,7 @@ def kinds(config: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(config)}
 
 
-def limits(config: Any, name: str) -> tuple[float, float]:
+def limits(config: Any, name: str) -> tuple[int | float, int | float]:
     """The least and the most that a number of this field may be."""
     field = type(config).__dataclass_fields__[name]
     default = getattr(config, name) if field.default is dataclasses.MISSING else field.default

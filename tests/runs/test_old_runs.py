@@ -22,10 +22,9 @@ from conftest import ROOT
 from gan_jax import load, train
 from gan_jax.errors import UserError
 from gan_jax.runs import fork
-from gan_jax.runs import paper as papers
 from gan_jax.runs.run import FORMAT, describe, read_rows
 
-RUNS = ROOT / "tests" / "runs"
+RUNS = ROOT / "tests" / "old_runs"
 WRITTEN = {  # of the leaves of State, and the end of what sample(jax.random.key(0), 1) gave
     "dcgan-digits": (
         3,
@@ -68,11 +67,10 @@ def test_a_run_is_what_it_was(name):
 def test_a_run_goes_on(name, tmp_path):
     folder = shutil.copytree(RUNS / name, tmp_path / name)
     about, past = describe(folder), read_rows(folder)
-    c, (title, _, members) = about["config"], fork.settings(folder)
-    module, config = papers.configured(title, c)
+    c, (paper, title, config, members) = about["config"], fork.settings(folder)
     steps, own = c["steps"] + 1, {"batch": c["batch"], "seed": c["seed"], "config": c, "paper": title}
-    games = fork.games(title, config, members)
-    run = train(games, module.data(config), steps=steps, run=folder, dispatch=1, progress=False, log_every=1, **own)
+    games = fork.games(paper, config, members)
+    run = train(games, paper.data(config), steps=steps, run=folder, dispatch=1, progress=False, log_every=1, **own)
     assert read_rows(folder)[: len(past)] == past and read_rows(folder)[-1]["step"] == steps
     assert checksum(load(folder).state) == checksum(run.state) and np.all(run.state.step == steps)
 
