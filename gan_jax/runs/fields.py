@@ -14,9 +14,8 @@ from gan_jax.errors import UserError, nearest
 
 BIG = 2**53  # integers up to here are exact in JSON
 FLOAT = float(2**128)  # float32's end
-RANGES: dict[
-    str, tuple[int | float, int | float]
-] = {  # of fields that papers share, whole name or what comes before the first _
+# Of fields that papers share, by the whole name or by what stands before its first _.
+RANGES: dict[str, tuple[int | float, int | float]] = {
     "steps": (1, BIG),
     "schedule": (1, BIG),
     "batch": (1, 2**31),

@@ -22,6 +22,7 @@ from gan_jax.metrics import Score, modes_covered, perfect_modes
 from gan_jax.runs import cost
 from gan_jax.runs import paper as papers
 from gan_jax.runs.run import CHUNK, read_rows
+from gan_jax.show import clouds
 
 DCGAN = ROOT / "experiments" / "dcgan.py"
 
@@ -121,7 +122,7 @@ def test_points_are_drawn_and_scored_as_their_paper_does(shell, tmp_path, monkey
     assert 0 < expected["score/modes"] <= 8 and 0 < expected["score/high_quality"] <= 1
     for name in ("samples/real.png", "samples/2.png", "samples/4.png", "progress.gif"):
         with Image.open(tmp_path / "a" / name) as picture:
-            assert picture.size == (show.SIDE, show.SIDE)
+            assert picture.size == (clouds.SIDE, clouds.SIDE)
 
     command = functools.partial(shell, "gan_jax", real=True)
     code, out, err = command("evaluate", "a", "--seed", 3)
@@ -234,7 +235,7 @@ COMMANDS = {
     "evaluate nowhere --data digits": "'nowhere' is neither a path nor a built-in set",
     "evaluate digits --data digits --n -1": "--n -1, --real 0 and --draws 5 count something: they must be 0 or more.",
     "lst": "There is no command 'lst' (did you mean 'list'?): there are list, cost, sample, translate,",
-    "cost dgan:digits": "There is no paper 'dgan': `python -m gan_jax list` shows them all.",
+    "cost dgan:digits": "There is no paper 'dgan': `python -m gan_jax list` shows them all",
     "cost mlp:smal": "mlp has no preset 'smal' (did you mean 'small'?): it has small, wide.",
     "cost": "Missing from python -m gan_jax cost: STR title (required)",
     "sample nowhere": "nowhere is not a run: it has no config.json. Give the folder that --run named.",
