@@ -27,7 +27,7 @@ from gan_jax import data as sources
 from gan_jax import losses, priors
 from gan_jax.game import Game, Player
 from gan_jax.models import dcgan
-from gan_jax.optimizers import adam, ema
+from gan_jax.optimizers import adam, ema, keras_adam
 from gan_jax.two_player import ORDERS, gan
 
 
@@ -91,9 +91,10 @@ def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
 def game(c: Config) -> Game:
     make_G, make_D = dcgan.PAIRS[c.networks]
     G, D = make_G(c.size, c.channels, c.width_G, c.dtype), make_D(c.width_D, c.dtype)
+    optimizer = adam if c.networks == "pytorch" else keras_adam
     return gan(
-        Player(G, adam(c.lr, c.beta1), ema(c.ema)),
-        Player(D, adam(c.lr, c.beta1)),
+        Player(G, optimizer(c.lr, c.beta1), ema(c.ema)),
+        Player(D, optimizer(c.lr, c.beta1)),
         getattr(losses, c.loss),
         priors.normal(c.latent),
         moves=ORDERS[c.order],

@@ -29,7 +29,7 @@ from gan_jax import losses, metrics, mixtures, priors
 from gan_jax.data import synthetic
 from gan_jax.game import Game, Player
 from gan_jax.models import toy
-from gan_jax.optimizers import adam
+from gan_jax.optimizers import keras_adam
 from gan_jax.rules import unrolled
 from gan_jax.two_player import ORDERS, gan
 
@@ -80,8 +80,8 @@ def saddle(real, fake):
 
 def game(c: Config) -> Game:
     return gan(
-        Player(toy.TanhGenerator(width=c.width), adam(c.lr_G, c.beta1)),
-        Player(toy.TanhDiscriminator(c.width), adam(c.lr_D, c.beta1)),
+        Player(toy.TanhGenerator(width=c.width), keras_adam(c.lr_G, c.beta1, eps=1e-8)),
+        Player(toy.TanhDiscriminator(c.width), keras_adam(c.lr_D, c.beta1, eps=1e-8)),
         saddle,
         priors.normal(c.latent),
         moves=ORDERS["simultaneous"],

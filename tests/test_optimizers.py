@@ -1,12 +1,16 @@
-"""Optimizers that tell their rate are optax's own, and weights stay within bounds."""
+"""Optimizers against optax, PyTorch and loops in NumPy; their rates, schedules and bounds."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
-from gan_jax.optimizers import adam, clip_weights, optimistic_adam, optimistic_sgd, rmsprop, sgd, with_rate
+from gan_jax import engine, rules
+from gan_jax.errors import UserError
+from gan_jax.game import Game, Loss, Player, move
+from gan_jax.optimizers import adam, clip_weights, keras_adam, optimistic_adam, optimistic_sgd, rmsprop, sgd, with_rate
 
 DECAY = optax.linear_schedule(1e-2, 0.0, 4)
 PAIRS = {
@@ -18,6 +22,7 @@ PAIRS = {
 }
 
 OURS = {name: pair[0] for name, pair in PAIRS.items()} | {
+    "keras adam": keras_adam(DECAY, 0.5),
     "optimistic adam": optimistic_adam(DECAY, 0.5),
     "optimistic sgd": optimistic_sgd(1e-2),
 }
@@ -47,6 +52,88 @@ def test_the_same_as_optax(pair, dtype, rtol):
     with jax.enable_x64(dtype == jnp.float64):
         ours, optaxs = (trained(optimizer, tree(0, dtype))[0] for optimizer in pair)
         close(ours, optaxs, rtol)
+
+
+@pytest.mark.parametrize("eps", [1e-7, 1e-2])
+def test_adam_as_in_keras(eps):
+    """Keras 3's update step: alpha = lr √(1 − β₂ᵗ) / (1 − β₁ᵗ); m, v; w −= alpha · m / (√v + ε)."""
+    with jax.enable_x64(True):
+        found, opt = trained(keras_adam(1e-2, 0.5, 0.9, eps), tree(0, float), 6)
+        w, m, v = tree(0, float)["bias"], 0.0, 0.0
+        for t in range(1, 7):
+            g = np.asarray(tree(t, float)["bias"])
+            m, v = 0.5 * m + 0.5 * g, 0.9 * v + 0.1 * g**2
+            w = w - 1e-2 * np.sqrt(1 - 0.9**t) / (1 - 0.5**t) * m / (np.sqrt(v) + eps)
+        np.testing.assert_allclose(found["bias"], w, rtol=1e-14)
+        assert jax.tree.structure(opt) == jax.tree.structure(adam(1.0).init(tree(0)))  # runs go on under either
+
+
+def test_what_epsilon_does_at_the_first_step():
+    """g / (g + ε/√(1 − β₂)) at g = 1e-6: .24 with Keras' ε = 1e-7, .990 with PyTorch's 1e-8."""
+    w = jnp.zeros(())
+    first = lambda optimizer: optimizer.update(jnp.asarray(1e-6), optimizer.init(w), w)[0]
+    np.testing.assert_allclose(first(keras_adam(1.0)), -1 / (1 + 1e-1 / np.sqrt(1e-3)), rtol=1e-4)
+    np.testing.assert_allclose(first(adam(1.0)), -1 / 1.01, rtol=1e-4)
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_rmsprop_as_in_pytorch(momentum):
+    torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install -e '.[reference]'")
+    with jax.enable_x64(True):
+        ours, _ = trained(rmsprop(1e-2, 0.99, eps_in_sqrt=False, momentum=momentum), tree(0, float))
+        w = torch.tensor(np.asarray(tree(0, float)["kernel"]))
+        theirs = torch.optim.RMSprop([w], 1e-2, momentum=momentum)
+        for t in range(5):
+            w.grad = torch.tensor(np.asarray(tree(t + 1, float)["kernel"]))
+            theirs.step()
+        np.testing.assert_allclose(ours["kernel"], w.numpy(), rtol=1e-12)
+
+
+class Point(nn.Module):
+    @nn.compact
+    def __call__(self):
+        return self.param("w", nn.initializers.ones, ())
+
+
+def game(optimizer, moves, rule=None):
+    """Two numbers, each of which descends itself: an update is minus the rate."""
+    play = lambda nets, batch, key, step: {n: Loss(nets[n]()) for n in "GD"}
+    return Game({n: Player(Point(), optimizer) for n in "GD"}, play, moves, rule=rule)
+
+
+IN_TURN = 5 * (move("D"),) + (move("G"),)
+DECAYING = lambda n: 1e-3 * (1 - n / 100)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        sgd(DECAYING),
+        optax.chain(optax.clip(1.0), optax.chain(sgd(DECAYING), optax.identity())),
+        optax.chain(optax.masked(sgd(DECAYING), {"w": True}), optax.clip(1.0)),
+    ],
+    ids=["plain", "nested chains", "masked"],
+)
+@pytest.mark.parametrize(
+    "rule, moves, count",
+    [
+        (None, IN_TURN, 5),
+        (rules.extragradient, 2 * (move("D", "G"),), 1),
+        (rules.consensus(0.1), IN_TURN, 5),
+        (rules.unrolled(2), IN_TURN, 5),
+        (rules.lookahead(rules.extragradient, 7), 2 * (move("D", "G"),), 1),
+    ],
+    ids=["in order", "extragradient", "consensus", "unrolled", "lookahead"],
+)
+def test_a_schedule_is_a_function_of_the_round(optimizer, rule, moves, count):
+    """1e-3 (1 − n/100) at round n = 30 is 7e-4, however often the player has moved."""
+    g = game(optimizer, moves, rule)
+    batch = {"x": jnp.zeros((len(moves), 1))}
+    state = engine.init(g, jax.random.key(0), batch).replace(step=jnp.int32(30))
+    after, metrics = jax.jit(engine.step, static_argnums=0)(g, state, batch)
+    assert [float(metrics[name]) for name in ("lr/D", "lr/G")] == pytest.approx([7e-4, 7e-4], rel=1e-6)
+    np.testing.assert_allclose(state.params["D"]["w"] - after.params["D"]["w"], count * 7e-4, rtol=1e-3)
 
 
 def test_the_rate_in_use_can_be_read():
@@ -99,3 +186,9 @@ def test_clipped_weights_stay_within_bounds():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, np.clip(b, -0.01, 0.01), rtol=1e-6), clipped, plain)
     far = trained(optax.chain(sgd(1.0), clip_weights(0.01)), params, 3)[0]
     assert max(jnp.abs(x).max() for x in jax.tree.leaves(far)) <= 0.01 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
+def test_a_bound_is_positive(limit):
+    with pytest.raises(UserError, match=f"limit {limit}: the bound of |w| must be positive"):
+        clip_weights(limit)

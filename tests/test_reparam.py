@@ -1,5 +1,7 @@
 """Reparametrisations against the SVD, finite differences and PyTorch."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import optax
 import pytest
 
 from gan_jax.errors import UserError
-from gan_jax.reparam import equalised, spectral_norm, weight_norm
+from gan_jax.reparam import biases, chain, equalised, scaled, spectral_norm, weight_norm
 
 
 def weights(seed=0, dtype=np.float32):
@@ -147,6 +149,10 @@ def test_a_kernel_that_starts_at_zero_wakes_up():
 
 def test_where_chooses():
     params = weights() | {"Embed_0": {"embedding": jnp.ones((10, 4))}}
+    assert set(spectral_norm()(params, None)[1]) == {f"{name}_0/kernel" for name in ("Conv", "Dense")} | {
+        "Conv_1/kernel",
+        "Embed_0/embedding",
+    }
     used, memory = spectral_norm(lambda path: path.endswith("embedding") or path.startswith("Conv_1"))(params, None)
     assert set(memory) == {"Embed_0/embedding", "Conv_1/kernel"}  # the bias of Conv_1 is not a matrix
     np.testing.assert_allclose(used["Embed_0"]["embedding"], np.full((10, 4), 40**-0.5), rtol=1e-6)
@@ -180,6 +186,40 @@ def test_equalised_weights_give_unit_variance_twice_halved():
     y = np.maximum(0, x @ np.asarray(used["kernel"]).reshape(450, -1))
     np.testing.assert_allclose(np.square(y).mean(), np.square(x).mean(), rtol=0.1)
     np.testing.assert_allclose(equalised(gain=1.0)(params, {})[0]["kernel"], params["kernel"] / np.sqrt(450), rtol=1e-6)
+
+
+def test_a_multiplier_scales_what_a_layer_learns_under_adam():
+    """Karras et al. 2019: W stored as N(0, 1)/m and used times m begins the same, and moves m times as far."""
+    m, params = 0.01, weights()
+    plain, slow = chain(equalised()), chain(equalised(multiplier=m), scaled(m, biases))
+    stored = jax.tree.map(lambda w: w / m, params)
+    close = lambda a, b, rtol: jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-7), a, b)
+    assert chain()(params, None) == (params, ())
+    used = slow(stored, None)[0]
+    close({n: used[n]["kernel"] for n in used}, {n: plain(params, None)[0][n]["kernel"] for n in used}, 1e-5)
+
+    @partial(jax.jit, static_argnums=0)
+    def moved(reparam, start):
+        slope = jax.grad(lambda p: sum(jnp.sin(w).sum() for w in jax.tree.leaves(reparam(p, None)[0])))(start)
+        step = optax.adam(0.1)
+        after = optax.apply_updates(start, step.update(slope, step.init(start))[0])
+        return jax.tree.map(jnp.subtract, reparam(after, None)[0], reparam(start, None)[0])
+
+    far, near = moved(plain, params), moved(slow, stored)
+    close(near, jax.tree.map(lambda x: m * x, far), 1e-3)
+
+
+def test_a_chain_keeps_the_memory_of_each():
+    """σ of weights whose outputs have length 1, remembered beside the other's."""
+    params, both = weights(), chain(weight_norm(), spectral_norm())
+    used, memory = both(params, None)
+    unit = weight_norm()(params, None)[0]
+    for name in params:
+        np.testing.assert_allclose(used[name]["kernel"], unit[name]["kernel"] / largest(unit[name]["kernel"]), 1e-5)
+    assert memory[0] == {} and set(memory[1]) == {"Conv_0/kernel", "Conv_1/kernel", "Dense_0/kernel"}
+    again, new = both(params, memory)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), again, used)
+    assert jax.tree.structure(new) == jax.tree.structure(memory)
 
 
 @pytest.mark.reference

@@ -65,7 +65,7 @@ class DropoutDiscriminator(nn.Module):
 def _norm(train, dtype):
     """PyTorch's batch normalisation, with the scale drawn from N(1, .02)."""
     scale: Callable = lambda key, shape, dtype=jnp.float32: 1 + normal(0.02)(key, shape, dtype)
-    return BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=scale)
+    return BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=scale, unbiased=True)
 
 
 def _check_size(size):

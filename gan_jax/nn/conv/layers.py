@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -123,7 +124,7 @@ class Conv(nn.Module):
     operation = staticmethod(conv)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out f"]:
+    def __call__(self, x: Float[Array | np.ndarray, "b *space c"]) -> Float[Array, "b *out f"]:
         kernel_shape = (*per_axis(self.kernel_size, x.ndim - 2), x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, kernel_shape, self.param_dtype)
         bias = self.param("bias", self.bias_init, (self.features,), self.param_dtype) if self.use_bias else None
