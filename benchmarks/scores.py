@@ -20,8 +20,10 @@ from gan_jax import data as sources
 from gan_jax import metrics
 from gan_jax.data.synthetic import stack
 from gan_jax.metrics import Extractor, extract, extractors
+from gan_jax.metrics.protocols import ON_IMAGES, score_images, scorer
+from gan_jax.metrics.references import reference
 from gan_jax.runs.run import describe, load
-from gan_jax.runs.score import ON_IMAGES, reference, score_images, score_run, scorer
+from gan_jax.runs.score import score_run
 
 MOST, OF_IMAGES = 5000, 1000
 NEIGHBOURS = ("kernel_distance", "prdc", "nearest_neighbour_test")

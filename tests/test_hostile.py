@@ -30,9 +30,8 @@ from test_data_errors import refuses
 import gan_jax
 from gan_jax import data, limits
 from gan_jax.errors import UserError
-from gan_jax.metrics import classifiers, extractors, inception_v3
+from gan_jax.metrics import classifiers, extractors, inception_v3, references
 from gan_jax.runs import paper as papers
-from gan_jax.runs import score as evaluate
 from gan_jax.runs.run import read_rows, write_text
 from gan_jax.training import checkpoint
 
@@ -570,11 +569,11 @@ def test_inception_s_weights_do_not_run(tmp_path, monkeypatch, little):
 
 def test_kept_features_that_are_not_those(tmp_path, monkeypatch):
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path))
-    sound = evaluate.reference({"x": GREY}, "grey", extractors.pixels())
+    sound = references.reference({"x": GREY}, "grey", extractors.pixels())
     (kept,) = tmp_path.iterdir()
     for features in (np.zeros((5, 20), np.float32), np.zeros((6, 20), "U1"), np.zeros(6, np.float32), np.array([{}])):
         np.savez(kept, features=features, probabilities=np.zeros(0))
-        found = evaluate.reference({"x": GREY}, "grey", extractors.pixels())
+        found = references.reference({"x": GREY}, "grey", extractors.pixels())
         assert np.array_equal(found.real.features, sound.real.features)
 
 

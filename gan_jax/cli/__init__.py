@@ -18,6 +18,7 @@ from gan_jax import data as sources
 from gan_jax import show
 from gan_jax.cli import flags
 from gan_jax.errors import UserError, nearest
+from gan_jax.metrics import protocols, references
 from gan_jax.pixels import to_bytes, to_float
 from gan_jax.runs import cost as costs
 from gan_jax.runs import experiment as experiments
@@ -203,7 +204,7 @@ def evaluate(
     """
     if min(n or 0, real, draws) < 0:
         raise UserError(f"--n {n or 0}, --real {real} and --draws {draws} count something: they must be 0 or more.")
-    names = scoring.check(scoring.named(scores))
+    names = protocols.check(protocols.named(scores))
     about = describe(Path(source)) if (Path(source) / "config.json").exists() else {}
     if about and n == 0:
         raise UserError("--n 0 samples of a run give no score: it must be 1 or more.")
@@ -222,10 +223,10 @@ def evaluate(
         n = 10_000 if n is None else n
         images = _real_images(source, about, data, split)
         samples = None if run else sources.load(source)  # what is not there is told before the long part
-        name = f"{scoring.stem(data or about['config']['data'])} {split}"
-        against = scoring.reference(images, name, scoring.extractor(extractor, resize), real, progress=True)
+        name = f"{references.stem(data or about['config']['data'])} {split}"
+        against = references.reference(images, name, references.extractor(extractor, resize), real, progress=True)
         if run:
-            found = scoring.score_run(run, scoring.scorer(against, names), n=n, **how)
+            found = scoring.score_run(run, protocols.scorer(against, names), n=n, **how)
         else:
             found = _score_images(samples, against, names, n)
     row = {"source": source, "date": datetime.date.today().isoformat()}
@@ -247,10 +248,10 @@ def _of_translations(run, about, data, scores, n):
 
 
 def _score_images(samples, against, names, n):
-    same = scoring.copied(against.real, to_bytes(samples["x"]))
+    same = references.copied(against.real, samples["x"])
     if same > 0.01:
         print(f"warning: {same:.0%} of these images are real ones, byte for byte.", file=sys.stderr)
-    return scoring.score_images(samples, against, names, n=n)
+    return protocols.score_images(samples, against, names, n=n)
 
 
 def _own_scores(about, n):

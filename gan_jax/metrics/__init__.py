@@ -11,7 +11,7 @@ from gan_jax.metrics.neighbours import nearest_neighbour_error, nearest_neighbou
 from gan_jax.metrics.parzen import parzen_bandwidth, parzen_log_likelihood
 from gan_jax.metrics.path_length import lerp, perceptual_path_length, slerp
 from gan_jax.metrics.pyramid import sliced_distance, sliced_wasserstein
-from gan_jax.metrics.score import Score, over_draws, over_halves
+from gan_jax.metrics.score import Score, over_draws, over_halves, over_members
 from gan_jax.metrics.ssim import ms_ssim, ms_ssim_diversity
 from gan_jax.metrics.wasserstein import wasserstein1
 
@@ -36,6 +36,7 @@ __all__ = [
     "nearest_neighbour_test",
     "over_draws",
     "over_halves",
+    "over_members",
     "parzen_bandwidth",
     "parzen_log_likelihood",
     "perceptual_path_length",

@@ -29,7 +29,7 @@ class Score:
         return f"{self.name} {self.value:.6g}{spread}; " + ", ".join(_entry(*pair) for pair in self.protocol.items())
 
     def __sub__(self, other: "Score") -> float:
-        _comparable([self, other])
+        _check_comparable([self, other])
         return self.value - other.value
 
     def __lt__(self, other: "Score") -> bool:
@@ -37,40 +37,71 @@ class Score:
 
 
 def over_draws(scores: Sequence[Score]) -> Score:
-    """The mean score of independent draws of samples, and its standard error s / √k, or none where one is infinite.
+    """The mean score of k independent draws of samples, and its standard error s / √k; none where one is infinite.
 
-    UserError for fewer than 5, or when their protocols differ.
+    Raises:
+        UserError: Fewer than 5 draws, or different protocols.
+
+    >>> print(over_draws([Score("recall", value, {"fake": 100}) for value in (0.5, 0.6, 0.5, 0.4, 0.5)]))
+    recall 0.5 ± 0.032 (5 draws of samples); fake 100
     """
     if len(scores) < DRAWS:
         raise UserError(f"An uncertainty needs {DRAWS} independent draws of samples or more, not {len(scores)}.")
-    _comparable(scores)
+    return _mean(scores, f"{len(scores)} draws of samples")
+
+
+def over_members(scores: Sequence[Score]) -> Score:
+    """The mean score of k independent trainings, and its standard error s / √k; none where one is infinite.
+
+    Raises:
+        UserError: Fewer than 2 trainings, or different protocols.
+    """
+    if len(scores) < 2:
+        raise UserError("An uncertainty over trainings needs 2 or more: take draws of samples of a single one.")
+    return _mean(scores, f"{len(scores)} trainings")
+
+
+def _mean(scores, source):
+    _check_comparable(scores)
     values = np.array([score.value for score in scores])
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if np.isfinite(values).all() else None
-    return replace(scores[0], value=float(values.mean()), uncertainty=error, source=f"{len(values)} draws of samples")
+    return replace(scores[0], value=float(values.mean()), uncertainty=error, source=source)
 
 
 def over_halves(
     scores: Callable[[np.ndarray], Mapping[str, Score]], n: int, times: int = 10, seed: int = 0
 ) -> dict[str, Score]:
-    """The scores of all n samples; a standard error is √E (A − B)² / 2 over random complementary halves of them.
+    """The scores of all n samples, with the standard error √E (A − B)² / 2 of scores A, B of complementary halves.
 
-    That is unbiased for a mean, and no sample occurs twice as in a bootstrap, which would upset nearest neighbours.
-    `scores` takes the rows to use [m]. UserError for fewer than 4 samples.
+    That is unbiased for a mean. Unlike in a bootstrap no sample occurs twice, which would upset nearest neighbours.
+
+    Args:
+        scores: Rows [m] of the samples -> {name: Score}.
+        n: Samples.
+        times: Random pairs of halves.
+        seed: Determines the halves.
+
+    Raises:
+        UserError: Fewer than 4 samples, or a half that cannot be scored.
     """
     if n < 4:
         raise UserError(f"An uncertainty from halves needs 4 samples or more, not {n}.")
-    rng, half, gaps = np.random.default_rng(seed), n // 2, []
+    rng, half, gaps, whole = np.random.default_rng(seed), n // 2, [], scores(np.arange(n))
     for _ in range(times):
         rows = rng.permutation(n)
-        a, b = scores(rows[:half]), scores(rows[half : 2 * half])
+        try:
+            a, b = scores(rows[:half]), scores(rows[half : 2 * half])
+        except UserError as error:  # the whole can be scored
+            raise UserError(
+                f"Halves of the {n} samples, which the standard error is taken from, cannot be scored: {error}"
+            ) from error
         gaps.append({name: a[name].value - b[name].value for name in a})
     error = lambda name: float(np.sqrt(np.mean([gap[name] ** 2 for gap in gaps])) / 2)
     source = f"{times} pairs of half the samples"
-    whole = scores(np.arange(n))
     return {name: replace(score, uncertainty=error(name), source=source) for name, score in whole.items()}
 
 
-def _comparable(scores):
+def _check_comparable(scores):
     first = scores[0]
     for other in scores[1:]:
         if first.name != other.name:

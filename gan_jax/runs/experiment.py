@@ -17,6 +17,7 @@ from gan_jax.cli import flags
 from gan_jax.data import batch_indices, check_enough, rounds
 from gan_jax.errors import UserError
 from gan_jax.game import Game
+from gan_jax.metrics import protocols, references
 from gan_jax.pixels import to_float
 from gan_jax.runs import score as scoring
 from gan_jax.runs import translation
@@ -192,8 +193,8 @@ def _scored(paper, config, data, options):
         return options.score_every, *scoring.along(score, list(score(some)), config.samples)
     if data["x"].ndim != 4:
         raise UserError(f"--scores are of images, not of arrays of shape {list(data['x'].shape[1:])}: leave it out.")
-    names, name = scoring.check(scoring.named(options.scores)), f"{scoring.stem(config.data)} as trained on"
-    against = scoring.reference(data, name, scoring.extractor(options.extractor))
+    names, name = protocols.check(protocols.named(options.scores)), f"{references.stem(config.data)} as trained on"
+    against = references.reference(data, name, references.extractor(options.extractor))
     return options.score_every, *scoring.callback(against, names, options.score_n)
 
 
