@@ -17,7 +17,7 @@ from tyro.conf import Positional
 from gan_jax import data as sources
 from gan_jax import show
 from gan_jax.cli import flags
-from gan_jax.errors import UserError, nearest
+from gan_jax.errors import UserError, nearest, say
 from gan_jax.metrics import protocols, references
 from gan_jax.pixels import to_bytes, to_float
 from gan_jax.runs import cost as costs
@@ -231,12 +231,12 @@ def evaluate(
             found = _score_images(samples, against, names, n)
     row = {"source": source, "date": datetime.date.today().isoformat()}
     row |= {"step": int(run.state.step), "seed": seed} if run else {}
-    for name, score in found.items():
-        print(score)
-        if name in perfect:
-            print(f"    exact samples: {str(perfect[name]).partition(';')[0]}")
-    if out or run:
+    if out or run:  # written before it is shown
         _add_row(Path(out or f"{source}/scores.jsonl"), row | {"scores": {k: vars(v) for k, v in found.items()}})
+    for name, score in found.items():
+        say(str(score))
+        if name in perfect:
+            say(f"    exact samples: {str(perfect[name]).partition(';')[0]}")
 
 
 def _of_translations(run, about, data, scores, n):

@@ -91,9 +91,9 @@ def test_a_run_that_stays_finite_is_played_again_for_nothing(trained, shell):
 
 def test_evaluate_a_run_and_images(trained, shell, tmp_path, monkeypatch):
     monkeypatch.setenv("GAN_JAX_CACHE", str(tmp_path / "cache"))
-    code, out, err = shell("gan_jax", "evaluate", trained[0], "--n", 60, "--real", 200)  # the data is the run's own
+    code, out, err = shell("gan_jax", "evaluate", trained[0], "--n", 70, "--real", 200)  # the data is the run's own
     assert code == 0 and len(out.splitlines()) == 6 and out.startswith("Fréchet distance (pixels) ")
-    assert all("real 200, fake 60" in line and "(5 draws of samples)" in line for line in out.splitlines()), out
+    assert all("real 200, fake 70" in line and "(5 draws of samples)" in line for line in out.splitlines()), out
     (row,) = [json.loads(line) for line in (trained[0] / "scores.jsonl").read_text().splitlines()]
     assert row["step"] == 4 and row["scores"]["recall"]["protocol"]["reference"].startswith("digits train ")
     assert str(Score(**row["scores"]["recall"])) in out
