@@ -38,5 +38,5 @@ def exchange(pool: Pool, x: Float[Array, "b ..."], key: PRNGKeyArray) -> tuple[F
         images = images.at[row].set(jnp.where(full & ~swap, old, image))
         return {"images": images, "held": jnp.minimum(held + 1, size)}, jnp.where(full & swap, old, image)
 
-    pool, shown = lax.scan(one, pool, (x, jax.random.split(key, (len(x), 2))))
+    pool, shown = lax.scan(one, pool, (x, jax.random.split(key, (x.shape[0], 2))))
     return shown, pool

@@ -40,7 +40,7 @@ class DenseGenerator(nn.Module):
             features, (5, 5), (stride, stride), "SAME", use_bias=False, dtype=self.dtype, kernel_init=glorot
         )
         h = nn.Dense(side * side * self.width, use_bias=False, dtype=self.dtype, kernel_init=glorot)(z)
-        h = norm(h).reshape(len(z), side, side, self.width)
+        h = norm(h).reshape(z.shape[0], side, side, self.width)
         h = norm(up(self.width // 2, 1)(h))
         h = norm(up(self.width // 4, 2)(h))
         return jnp.tanh(up(self.channels, 2)(h).astype(jnp.promote_types(self.dtype, jnp.float32)))
@@ -58,7 +58,7 @@ class DropoutDiscriminator(nn.Module):
         for features in (self.width, 2 * self.width):
             h = Conv(features, (5, 5), (2, 2), "SAME", dtype=self.dtype, kernel_init=glorot)(h)
             h = nn.Dropout(0.3, deterministic=not train)(nn.leaky_relu(h, 0.3))
-        h = h.reshape(len(x), -1).astype(jnp.promote_types(self.dtype, jnp.float32))
+        h = h.reshape(x.shape[0], -1).astype(jnp.promote_types(self.dtype, jnp.float32))
         return nn.Dense(1, kernel_init=glorot)(h)[:, 0]
 
 

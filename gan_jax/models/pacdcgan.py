@@ -34,7 +34,7 @@ class Generator(nn.Module):
     def __call__(self, z, train=True):
         first, *sides, last = [-(-self.size // 2**i) for i in (4, 3, 2, 1, 0)]
         h = nn.Dense(first * first * 8 * self.width, use_bias=False, kernel_init=normal(0.02))(z)
-        h = nn.relu(_norm(h.reshape(len(z), first, first, -1), train))
+        h = nn.relu(_norm(h.reshape(z.shape[0], first, first, -1), train))
         for i, side in enumerate(sides):
             h = nn.relu(_norm(_up(h, side, 4 * self.width >> i), train))
         return jnp.tanh(_up(h, last, self.channels, use_bias=True))
@@ -53,4 +53,4 @@ class Discriminator(nn.Module):
         h = nn.leaky_relu(down(x, self.width, use_bias=True), 0.2)
         for i in (1, 2, 3):
             h = nn.leaky_relu(_norm(down(h, self.width << i), train), 0.2)
-        return nn.Dense(1, kernel_init=normal(0.02))(h.reshape(len(x), -1))[:, 0]
+        return nn.Dense(1, kernel_init=normal(0.02))(h.reshape(x.shape[0], -1))[:, 0]

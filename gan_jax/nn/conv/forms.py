@@ -60,7 +60,7 @@ def plain(g: Geometry) -> Form:
     conv = lambda x, w: convolve(x, w, g.strides, g.padding)
 
     def adjoint_in_x(y, w):
-        x = jax.ShapeDtypeStruct((len(y), *g.space, c), y.dtype)
+        x = jax.ShapeDtypeStruct((y.shape[0], *g.space, c), y.dtype)
         return jax.linear_transpose(lambda x: conv(x, w), x)(y)[0]
 
     def adjoint_in_w(x, y):
