@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int, UInt8
+from jaxtyping import Float32, Float64, Int, Num, UInt8
 
 from gan_jax import limits
 from gan_jax.data import OnDisk, Set, content_hash
@@ -108,8 +108,8 @@ def extracted(samples: Set, against: Reference) -> Extracted:
     return Extracted(images, *extract(against.extractor, _chunks(images)), _labels(samples))
 
 
-def copied(real: Extracted, images: Images) -> float:
-    """The share of images that are equal to a real one in every byte."""
+def copied(real: Extracted, images: Num[np.ndarray, "n h w c"] | OnDisk) -> float:
+    """The share of images, floats in [-1, 1] or bytes, that as bytes are equal to a real one."""
     digests = lambda images: [hashlib.sha256(image.tobytes()).digest() for chunk in _chunks(images) for image in chunk]
     known = set(digests(real.images))
     return float(np.mean([digest in known for digest in digests(as_bytes(images))]))

@@ -69,6 +69,7 @@ def test_real_features_are_extracted_once(cache, monkeypatch, against):
 
 def test_copies_are_found(against):
     assert references.copied(against.real, PART["x"]) == 1
+    assert references.copied(against.real, PART["x"] / np.float32(127.5) - 1) == 1
     assert references.copied(against.real, OTHER["x"]) == 0
 
 
