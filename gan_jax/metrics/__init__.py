@@ -1,4 +1,7 @@
-"""Scores of features [n, d], images, points and labels, and what makes features of images."""
+"""Scores of features [n, d], images, points and labels, and extractors that make features of images.
+
+`protocols` scores images by the names of scores, against a `references.Reference`.
+"""
 
 from gan_jax.metrics.classification import classification_accuracy_score
 from gan_jax.metrics.extractors import Extractor, extract

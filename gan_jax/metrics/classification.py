@@ -1,4 +1,4 @@
-"""Samples judged by what a classifier learns from them."""
+"""The accuracy of classifiers that are trained on samples."""
 
 from collections.abc import Callable
 
@@ -18,10 +18,17 @@ def classification_accuracy_score(
     labels_y: Labels,
     fit: Callable[[np.ndarray, np.ndarray], Predict] | None = None,
 ) -> Score:
-    """The accuracy on real x, held out, of a classifier that saw only samples y. Ravuri & Vinyals 2019.
+    """The accuracy on real x of a classifier trained on samples y only. Ravuri & Vinyals 2019 (with a ResNet-50).
 
-    `fit` is (features, labels) -> predict, logistic regression unless given; the protocol has its name. The field's
-    figures are ResNet-50's on ImageNet. UserError if labels and rows do not pair up, or y has one class.
+    Args:
+        x: Features of real images, held out, [n, d].
+        labels_x: Their classes [n].
+        y: Features of samples [m, d].
+        labels_y: Their classes [m].
+        fit: (features, labels) -> (features -> labels); logistic regression by default. Its name is in the protocol.
+
+    Raises:
+        UserError: The number of labels is not that of the rows, or y has a single class.
     """
     x, y = pair(x, y)
     labels_x, labels_y = labels(x, labels_x), labels(y, labels_y)
@@ -34,7 +41,7 @@ def classification_accuracy_score(
 
 
 def logistic_regression(x: np.ndarray, y: np.ndarray) -> Predict:
-    """On features brought to mean 0 and variance 1."""
+    """A classifier of features standardised to mean 0 and variance 1."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

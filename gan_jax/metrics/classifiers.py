@@ -1,6 +1,6 @@
-"""A small classifier of small images: its last hidden layer are features, its softmax are probabilities.
+"""A small classifier of small images, whose last hidden layer gives features and whose softmax gives probabilities.
 
-It is a file, and a score on its features names that file: such scores are comparable among themselves alone.
+It is stored in a file. A score on its features names the file, and is comparable only with scores on the same file.
 """
 
 import json
@@ -25,7 +25,7 @@ Weights = Mapping[str, Any]
 Images = UInt8[np.ndarray | Array, "n h w c"]
 Labels = Int[np.ndarray | Array, "n"]
 
-SHIFT = 14  # the side of an image over how far it is moved: 2 pixels of 28
+SHIFT = 14  # images are shifted by up to 1 / SHIFT of their side: 2 pixels of 28
 ABOUT = ("data", "data_hash", "classes", "height", "width", "channels", "accuracy")
 
 
@@ -54,9 +54,20 @@ def fit(
     seed: int = 0,
     progress: bool = False,
 ) -> Weights:
-    """The weights of a Classifier after `epochs` of Adam whose rate falls as a cosine.
+    """Train a Classifier by Adam with a cosine learning rate; images are shifted by up to 1 / SHIFT of their side.
 
-    Its images are moved by up to 1 / SHIFT of their side, and with `flip` every other one is mirrored.
+    Args:
+        images: [n, h, w, c].
+        labels: [n].
+        epochs: Times that each image is seen.
+        flip: Mirror each image with probability ½.
+        batch: Images in a step.
+        rate: The first learning rate.
+        seed: Determines weights, order and shifts.
+        progress: Show a progress bar.
+
+    Returns:
+        The weights.
     """
     net, batch = Classifier(int(labels.max()) + 1), min(batch, len(images))
     steps = epochs * (len(images) // batch)
@@ -85,7 +96,7 @@ def _batches(rng, n, batch) -> Iterator[np.ndarray]:
 
 
 def _moved(rng, x, flip):
-    """Each image shifted a little, its edge repeated, and mirrored by the toss of a coin."""
+    """Each image shifted at random, with its edge repeated, and with `flip` mirrored with probability ½."""
     b, h, w, _ = x.shape
     far = min(h, w) // SHIFT
     down, right = rng.integers(0, 2 * far + 1, (2, b, 1))
@@ -97,7 +108,7 @@ def _moved(rng, x, flip):
 
 
 def accuracy(weights: Weights, images: Images, labels: Labels) -> float:
-    """The share of images whose likeliest class is theirs."""
+    """The share of images whose most probable class is their label."""
     net: Any = Classifier(weights["params"]["Dense_1"]["bias"].size)
     right = jax.jit(lambda x, y: (net.apply(weights, to_float(x))[1].argmax(1) == y).sum())
     rows = [slice(start, start + 500) for start in range(0, len(images), 500)]
@@ -105,7 +116,7 @@ def accuracy(weights: Weights, images: Images, labels: Labels) -> float:
 
 
 def save(file: str | Path, weights: Weights, about: Mapping[str, Any]) -> None:
-    """Weights and what they are (the entries of ABOUT) in one .npz, which appears whole or not at all."""
+    """Write weights and their description (the entries of ABOUT) to one .npz, whole or not at all."""
     path = Path(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
@@ -116,10 +127,10 @@ def save(file: str | Path, weights: Weights, about: Mapping[str, Any]) -> None:
 
 
 def load(file: str | Path) -> tuple[Weights, dict[str, Any]]:
-    """(weights, about) as they were saved. UserError where there is no file, or another one."""
+    """(weights, about) of a file that `save` wrote. UserError for any other file, or none."""
     path = Path(file).expanduser()
     if not path.is_file():
-        raise UserError(f"'{path}' is not there: give the file of a trained classifier, .npz.")
+        raise UserError(f"There is no file '{path}': give the .npz of a trained classifier.")
     try:
         arrays = limits.npz(path)
         about = json.loads(str(arrays.pop("about")))
@@ -129,8 +140,8 @@ def load(file: str | Path) -> tuple[Weights, dict[str, Any]]:
             raise ValueError("other shapes")
     except UserError:
         raise
-    except Exception as error:  # shapes and classes may be anything
-        raise UserError(f"'{path}' is no classifier, or a broken one: train it anew.") from error
+    except Exception as error:  # the file may hold anything
+        raise UserError(f"'{path}' is no classifier, or a broken one: train it again.") from error
     return unflatten_dict(arrays, sep="/"), about
 
 

@@ -1,4 +1,4 @@
-"""What turns images [b, h, w, c] uint8 into features [b, d], and how scores on them are called."""
+"""Extractors: functions from images [b, h, w, c] uint8 to features [b, d], and the names of scores on them."""
 
 import hashlib
 from collections import deque
@@ -25,7 +25,10 @@ Found = tuple[Float32[np.ndarray, "n d"], Float32[np.ndarray, "n classes"] | Non
 
 @dataclass(frozen=True)
 class Extractor:
-    """`network` is (weights, images) -> (features [b, d], probabilities [b, classes] or None), each row for itself."""
+    """A network that makes features of images, and what scores on these features are called.
+
+    `network` is (weights, images) -> (features [b, d], probabilities [b, classes] or None), each image for itself.
+    """
 
     name: str  # "inception-v3 2048"
     network: Callable[[Any, UInt8[Array, "b h w c"]], tuple[Array, Array | None]]
@@ -36,17 +39,21 @@ class Extractor:
     title: str = "{}"  # of any other score: "classifier {} (mnist)"
 
     def called(self, score: str) -> str:
-        """What a score is called on these features: "FID", "classifier Fréchet distance (mnist)"."""
+        """The name of a score on these features, such as "FID" or "classifier Fréchet distance (mnist)".
+
+        >>> pixels().called("Fréchet distance")
+        'Fréchet distance (pixels)'
+        """
         return self.titles.get(score, self.title.format(score))
 
     def protocol(self, channels: int) -> dict[str, str]:
-        """What a score's protocol says of images of so many channels."""
+        """Entries of the protocol of a score, for images with that number of channels."""
         grey = {"grey": f"repeated to {self.channels} channels"} if channels == 1 < (self.channels or 1) else {}
         return {"extractor": self.name, "resize": self.resize} | grey
 
 
 def pixels() -> Extractor:
-    """Every pixel in [-1, 1], in a row."""
+    """The pixels in [-1, 1] themselves as features [h · w · c]."""
     network = lambda _, images: (to_float(images).reshape(len(images), -1), None)
     return Extractor("pixels", network, title="{} (pixels)")
 
@@ -62,13 +69,13 @@ class RandomNetwork(nn.Module):
 
 
 def random_network(seed: int = 0) -> Extractor:
-    """A convolutional network whose weights were drawn (He et al. 2015) and never trained, on images of 32 x 32.
+    """A convolutional network with random weights (He et al. 2015), on images resized to 32 x 32.
 
-    Blind to what ImageNet knows, as Naeem et al. 2020 want features where images are of another kind.
+    Naeem et al. 2020 recommend such features for images unlike those of ImageNet.
     """
     net: Any = RandomNetwork()
     shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    rng = np.random.RandomState(seed)  # the one whose numbers NumPy promises for all versions
+    rng = np.random.RandomState(seed)  # its numbers are the same in all versions of NumPy
     he = lambda leaf: np.float32(rng.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape))
     name = f"random network {seed}"
     network = lambda weights, images: (net.apply(weights, _fitted(images, pil_bicubic, 32) / 127.5 - 1), None)
@@ -77,7 +84,7 @@ def random_network(seed: int = 0) -> Extractor:
 
 
 def classifier(file: str | Path) -> Extractor:
-    """The classifier in that file: its last hidden layer, and its probabilities. UserError where it is none."""
+    """The last hidden layer, and the probabilities, of the classifier in a file. UserError for any other file."""
     weights, about = classifiers.load(file)
     net: Any = classifiers.Classifier(about["classes"])
     data = about["data"]
@@ -98,10 +105,15 @@ def classifier(file: str | Path) -> Extractor:
 
 
 def inception(file: str | Path, resize: str = "tf1_bilinear", tap: str = "2048") -> Extractor:
-    """FID's Inception-v3 with the weights in that file, and its probabilities from logits without their bias.
+    """FID's Inception-v3; its probabilities leave out the bias of the logits, as in the code of Salimans et al. 2016.
 
-    `tf1_bilinear` is the resize of the published FID, `pil_bicubic` that of clean-fid (Parmar et al. 2022). The code
-    of Salimans et al. 2016 leaves the bias out of the inception score. UserError for another file, resize or tap.
+    Args:
+        file: The published weights, a .pth.
+        resize: "tf1_bilinear" as in the published FID, or "pil_bicubic" as in clean-fid (Parmar et al. 2022).
+        tap: The layer whose features are taken, by its width: "64", "192", "768", "2048".
+
+    Raises:
+        UserError: Another file, resize or tap.
     """
     for value, known in ((resize, RESIZES), (tap, inception_v3.TAPS)):
         if value not in known:
@@ -126,10 +138,10 @@ def inception(file: str | Path, resize: str = "tf1_bilinear", tap: str = "2048")
 
 
 def _fitted(images, matrix, side):
-    """[b, side, side, 3], greys 0 .. 255."""
+    """Images in colour at a size: [b, side, side, 3] in 0 … 255."""
     _, h, w, c = images.shape
     if c not in (1, 3):
-        raise UserError(f"Images of {c} channels have no colours that this extractor knows: give 1 (grey) or 3.")
+        raise UserError(f"This extractor takes images of 1 channel (grey) or 3; these have {c}.")
     return resized(jnp.repeat(images, 3 // c, axis=3), matrix(h, side), matrix(w, side))
 
 
@@ -141,10 +153,20 @@ def extract(
     sharding: jax.sharding.Sharding | None = None,
     progress: bool = False,
 ) -> Found:
-    """Features and, where there are classes, probabilities of images [n, h, w, c] uint8, in one array or in parts.
+    """Features [n, d] of images and, if the extractor is a classifier, their probabilities [n, classes].
 
-    Computed at highest precision, `batch` images at a time by one compiled program, each batch laid out by
-    `sharding`. UserError where there are no images, they are not bytes, or differ in shape.
+    Args:
+        extractor: The network.
+        images: [n, h, w, c] uint8, or parts of such an array.
+        batch: Images at a time, at highest precision.
+        sharding: How a batch is laid out over devices.
+        progress: Show a progress bar.
+
+    Raises:
+        UserError: No images, images of different shapes, or images that are not uint8.
+
+    >>> extract(pixels(), np.full((3, 2, 2, 1), 255, np.uint8))[0].shape
+    (3, 4)
     """
     network, weights = jax.jit(extractor.network), jax.device_put(extractor.weights)
     running, done = deque(), []
@@ -163,14 +185,14 @@ def extract(
 
 
 def _batches(images, batch) -> Iterator[tuple[int, np.ndarray]]:
-    """(n, [batch, h, w, c]): the next n images, and of the last batch its last image again and again."""
+    """(n, [batch, h, w, c]): the next n images; the last batch is filled up with its last image."""
     kept = None
     for part in [images] if hasattr(images, "shape") else images:
         part = np.asarray(part)
         if part.dtype != np.uint8 or part.ndim != 4:
-            raise UserError(f"Features are of images [n, h, w, c] in bytes, and these are {part.dtype} {part.shape}.")
+            raise UserError(f"Features are made of images [n, h, w, c] uint8; these are {part.dtype} {part.shape}.")
         if kept is not None and part.shape[1:] != kept.shape[1:]:
-            raise UserError(f"Images of one set must be of one shape, not {kept.shape[1:]} and {part.shape[1:]}.")
+            raise UserError(f"The images of a set must have one shape, not {kept.shape[1:]} and {part.shape[1:]}.")
         kept = part if kept is None else np.concatenate([kept, part])
         whole = len(kept) // batch * batch
         yield from ((batch, kept[i : i + batch]) for i in range(0, whole, batch))

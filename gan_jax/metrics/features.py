@@ -1,4 +1,4 @@
-"""Two sets of features [n, d] to score, x of the real and y of the samples: on the host, and fit to be compared."""
+"""Checks of features [n, d] before they are scored: x of real images, y of samples."""
 
 import jax
 import numpy as np
@@ -11,7 +11,10 @@ Labels = Num[np.ndarray | jax.Array, " _"]
 
 
 def pair(x: Features, y: Features, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float32 if they are, else as float64. UserError for sets that cannot be scored."""
+    """Both sets as NumPy arrays: float32 stays, anything else becomes float64.
+
+    UserError for different numbers of columns, or fewer than `least` rows.
+    """
     x, y = host(x), host(y)
     if x.shape[1] != y.shape[1]:
         raise UserError(f"Features to compare must be of one length, not {x.shape[1]} and {y.shape[1]}.")
@@ -21,7 +24,7 @@ def pair(x: Features, y: Features, least: int = 1) -> tuple[np.ndarray, np.ndarr
 
 
 def host(x: Features) -> np.ndarray:
-    """One set as float32 if it is, else as float64. UserError if some are not finite."""
+    """A set as a NumPy array: float32 stays, anything else becomes float64. UserError if some are not finite."""
     x = np.asarray(x)
     x = x if x.dtype == np.float32 else x.astype(np.float64, copy=False)
     if not np.isfinite(x).all():
@@ -30,7 +33,7 @@ def host(x: Features) -> np.ndarray:
 
 
 def labels(x: Features, y: Labels) -> np.ndarray:
-    """y [n], one for each of x [n, d]. UserError if they do not pair up."""
+    """The labels y [n] of x [n, d]. UserError if there are more or fewer labels than rows."""
     if len(x) != len(y):
         raise UserError(f"There are {len(x)} samples and {len(y)} labels: give each sample one.")
     return np.asarray(y)

@@ -1,4 +1,4 @@
-"""The Fréchet distance of features [n, d], as Gaussians: of the whole sets, or class by class."""
+"""The Fréchet distance between Gaussians fitted to features [n, d]: of whole sets, or class by class."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BLOCK = 4096  # rows
 
 @dataclass(frozen=True)
 class Moments:
-    """How many features there were, their mean, and their sum of squares about it, Σ (x − mean)(x − mean)ᵀ."""
+    """The number of features x, their mean, and their scatter matrix Σ (x − mean)(x − mean)ᵀ."""
 
     n: int
     mean: Float64[np.ndarray, " d"]
@@ -25,19 +25,30 @@ class Moments:
 
     @property
     def covariance(self) -> Float64[np.ndarray, "d d"]:
-        """With n − 1, as the distance has always been computed."""
+        """scatter / (n − 1), the usual convention for this distance."""
         return self.scatter / (self.n - 1)
 
     @cached_property
     def root(self) -> Float64[np.ndarray, "d rank"]:
-        """A with A Aᵀ = covariance, by its eigenvectors."""
+        """A with A Aᵀ = covariance, from its eigenvectors."""
         values, vectors = np.linalg.eigh(self.covariance)
         kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
         return vectors[:, kept] * np.sqrt(values[kept])
 
 
 def moments(blocks: Features | Iterable[Features]) -> Moments:
-    """Of features [n, d], whole or a block at a time; one block is all that is held. UserError if there are none."""
+    """The Moments of features.
+
+    Args:
+        blocks: Features [n, d], or blocks of them, of which one at a time is in memory.
+
+    Raises:
+        UserError: There are no features, or some are not finite.
+
+    >>> moments(np.array([[0.0, 1.0], [2.0, 1.0]])).covariance
+    array([[2., 0.],
+           [0., 0.]])
+    """
     blocks = [blocks] if isinstance(blocks, np.ndarray | jax.Array) else blocks
     parts = (_moments(x[start : start + BLOCK]) for x in map(host, blocks) for start in range(0, len(x), BLOCK))
     first = next(parts, None)
@@ -47,7 +58,7 @@ def moments(blocks: Features | Iterable[Features]) -> Moments:
 
 
 def merge(a: Moments, b: Moments) -> Moments:
-    """Of both sets together. Chan, Golub & LeVeque 1983."""
+    """The Moments of two sets together. Chan, Golub & LeVeque 1983."""
     if len(a.mean) != len(b.mean):
         raise UserError(f"Features to merge must be of one length, not {len(a.mean)} and {len(b.mean)}.")
     n, gap = a.n + b.n, b.mean - a.mean
@@ -58,11 +69,23 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def frechet_distance(x: Features | Moments, y: Features | Moments) -> Score:
-    """|μ_x − μ_y|² + tr (C_x + C_y − 2 √(C_x C_y)). Dowson & Landau 1982; Heusel et al. 2017, eq. 6.
+    """|μ_x − μ_y|² + tr(C_x + C_y − 2 √(C_x C_y)) of means μ and covariances C. Heusel et al. 2017, eq. 6.
 
-    tr √(C_x C_y) is the sum of the singular values of A_xᵀ A_y, where C = A Aᵀ by eigenvectors, or, for n ≤ d, A are
-    the centred features themselves: no root of a rounding error is taken, so it is right for covariances of any
-    rank. The expected value falls with n, most of all for n ≤ d. UserError unless both sets have 2 rows, of one length.
+    tr √(C_x C_y) is computed as the sum of the singular values of A_xᵀ A_y with C = A Aᵀ, where A comes from the
+    eigenvectors of C or, for n ≤ d, is the centred features. No square root of a rounding error is taken, so the result
+    is accurate for covariances of any rank. It is biased upwards, the more the fewer samples there are, and strongly
+    for n ≤ d: compare distances of the same n only. Dowson & Landau 1982 derive the formula.
+
+    Args:
+        x: Features of real images [n, d], or their Moments.
+        y: Features of samples [m, d], or their Moments.
+
+    Raises:
+        UserError: Fewer than 2 rows, or different numbers of columns.
+
+    >>> x = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+    >>> round(frechet_distance(x, x + 3).value, 6)
+    18.0
     """
     n, m = (s.n if isinstance(s, Moments) else len(s) for s in (x, y))
     if min(n, m) < 2:
@@ -76,9 +99,16 @@ def frechet_distance(x: Features | Moments, y: Features | Moments) -> Score:
 
 
 def intra_class_frechet_distance(x: Features, labels_x: Labels, y: Features, labels_y: Labels) -> Score:
-    """The mean over classes of the Fréchet distance within a class. Miyato & Koyama 2018 (intra FID).
+    """The mean over classes of the Fréchet distance within a class (intra FID). Miyato & Koyama 2018.
 
-    UserError if a class that x has lacks 2 samples in x or y, or if y has others.
+    Args:
+        x: Features of real images [n, d].
+        labels_x: Their classes [n].
+        y: Features of samples [m, d].
+        labels_y: Their classes [m].
+
+    Raises:
+        UserError: A class has fewer than 2 real samples or fewer than 2 fakes.
     """
     x, y = pair(x, y, 2)
     labels_x, labels_y = labels(x, labels_x), labels(y, labels_y)
@@ -99,7 +129,7 @@ def _moments(x):
 
 
 def _gaussian(s):
-    """The mean [d], and A [d, rank] with A Aᵀ the covariance."""
+    """The mean [d], and A [d, rank] with A Aᵀ = covariance."""
     if not isinstance(s, Moments):
         s = host(s)
         if len(s) <= s.shape[1]:

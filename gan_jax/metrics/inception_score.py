@@ -1,4 +1,4 @@
-"""The inception score, of any classifier's probabilities [n, c]."""
+"""The inception score, from the probabilities [n, c] of any classifier."""
 
 import jax
 import numpy as np
@@ -9,10 +9,19 @@ from gan_jax.metrics.score import Score
 
 
 def inception_score(probabilities: Float[np.ndarray | jax.Array, "n c"], splits: int = 10) -> Score:
-    """exp E KL(p(c|x) ‖ p(c)), from 1 to c: the mean over consecutive splits, and its standard error s / √splits.
+    """exp E KL(p(c|x) ‖ p(c)), between 1 and c: the mean over consecutive splits, with standard error s / √splits.
 
-    Published spreads are s, with 1 / splits in it. Salimans et al. 2016, section 4. UserError for what are no
-    probabilities, or too few for the splits.
+    Salimans et al. 2016, section 4. Published spreads are the standard deviation s over the splits, with 1 / splits.
+
+    Args:
+        probabilities: p(c|x) of each sample, [n, c].
+        splits: Equal parts of the samples.
+
+    Raises:
+        UserError: The rows are not probabilities, or there are fewer samples than splits.
+
+    >>> round(inception_score(np.eye(4)[[0, 1, 2, 3]], splits=1).value, 6)
+    4.0
     """
     p = np.asarray(probabilities, np.float64)
     n = len(p)

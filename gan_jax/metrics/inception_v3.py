@@ -1,7 +1,7 @@
 """The Inception-v3 of the Fréchet Inception distance: the graph of 2015-12-05, as pytorch-fid converted it.
 
-It differs from the network of Szegedy et al. 2016 in its pools: the averages leave the padding out, the last block's
-is a maximum. It has 1,008 classes, and batch normalisation with ε = 10⁻³, here folded into the convolutions.
+It differs from the network of Szegedy et al. 2016 in its pools: averages leave out the padding, and the last block has
+a maximum. It has 1,008 classes, and batch normalisation with ε = 10⁻³, here folded into the convolutions.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ EPSILON = 1e-3
 
 
 class InceptionV3(nn.Module):
-    """Images [b, 299, 299, 3], greys 0 .. 255 -> every tap [b, d]: means over space up to 2048, then its logits.
+    """Images [b, 299, 299, 3] in 0 … 255 -> {tap: [b, d]}: spatial means of four layers, and the logits.
 
-    The names of the layers are those of the file.
+    The layers have the names in the file.
     """
 
     @nn.compact
@@ -106,15 +106,15 @@ def _average(x):
 
 
 def load(file: str | Path) -> dict[str, Any]:
-    """The network's weights from pytorch-fid's file. UserError for another file, or without PyTorch to read it."""
+    """The weights in pytorch-fid's file. UserError for any other file, and without PyTorch, which reads it."""
     path = Path(file).expanduser()
     if not path.is_file():
-        raise UserError(f"'{path}' is not there: give the weights of FID's Inception, {FILE}.")
+        raise UserError(f"There is no file '{path}': give the weights of FID's Inception, {FILE}.")
     limits.check(limits.size(path), f"'{path}'", limits.small())
     found = hashlib.sha256(path.read_bytes()).hexdigest()[: len(SHA256)]
     if found != SHA256:
         raise UserError(
-            f"'{path}' is not the published {FILE}: its sha256 begins with {found}, not with {SHA256}; fetch it anew."
+            f"'{path}' is not the published {FILE}: its sha256 begins with {found}, not {SHA256}; download it again."
         )
     try:
         import torch
@@ -123,12 +123,12 @@ def load(file: str | Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return convert({name: tensor.numpy() for name, tensor in state.items()})
-    except Exception as error:  # so short a checksum can be met by another file
-        raise UserError(f"'{path}' holds other things than the weights of {FILE}: fetch it anew.") from error
+    except Exception as error:  # another file may have the same short checksum
+        raise UserError(f"'{path}' holds other things than the weights of {FILE}: download it again.") from error
 
 
 def convert(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Arrays by PyTorch's names -> the network's weights, batch normalisation folded in: W γ/σ and β − μ γ/σ."""
+    """{PyTorch's name: array} -> the network's weights, with batch normalisation folded in: W γ/σ and β − μ γ/σ."""
     weights: dict[str, Any] = {"fc": {"kernel": state["fc.weight"].T}, "fc_bias": state["fc.bias"]}
     for name in (key.removesuffix(".conv.weight") for key in state if key.endswith(".conv.weight")):
         kernel = state[f"{name}.conv.weight"].transpose(2, 3, 1, 0).astype(np.float64)

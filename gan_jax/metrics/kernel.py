@@ -1,4 +1,4 @@
-"""The kernel distance of features [n, d]: whole, or over subsets as KID is reported."""
+"""The kernel distance between features [n, d]: of whole sets, or over subsets as KID is reported."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,23 @@ Rows = Integer[np.ndarray | jax.Array, " _"]
 
 
 def kernel_distance(x: Features, y: Features, subsets: Sequence[tuple[Rows, Rows]] | None = None) -> Score:
-    """The unbiased estimate of E k(x, x') + E k(y, y') − 2 E k(x, y), k(a, b) = (a·b / d + 1)³: MMD²; it may be < 0.
+    """The unbiased estimate of MMD² = E k(x, x') + E k(y, y') − 2 E k(x, y) with k(a, b) = (a·b / d + 1)³.
 
-    Of whole sets, or the mean over subsets (rows of x, rows of y) and its standard error s / √count, which knows
-    nothing of how far the sets themselves stray. Gretton et al. 2012, eq. 3, with the kernel of Bińkowski et al. 2018,
-    section 4 (KID is this on Inception's features). UserError unless sets and subsets have two rows of each.
+    It may be negative. On Inception's features it is KID. Gretton et al. 2012, eq. 3; the kernel is that of Bińkowski
+    et al. 2018, section 4.
+
+    Args:
+        x: Features of real images [n, d].
+        y: Features of samples [m, d].
+        subsets: Pairs (rows of x, rows of y), such as `random_subsets`. The score is then the mean over subsets, with
+            the standard error s / √count, which does not include the variance of the sets themselves.
+
+    Raises:
+        UserError: Fewer than two rows in a set or subset, or subsets of different sizes.
+
+    >>> x = np.array([[0.0], [2.0]])
+    >>> kernel_distance(x, x).value  # (1 + 1) − (1 + 1 + 1 + 125) / 2
+    -62.0
     """
     x, y = (s.astype(np.float64, copy=False) for s in pair(x, y, 2))
     protocol = {"real": len(x), "fake": len(y)}
@@ -42,7 +54,11 @@ def kernel_distance(x: Features, y: Features, subsets: Sequence[tuple[Rows, Rows
 def random_subsets(
     n: int, m: int, count: int = 100, size: int = 1000, seed: int = 0
 ) -> list[tuple[Int[np.ndarray, " size"], Int[np.ndarray, " size"]]]:
-    """(rows of x [size], rows of y [size]) `count` times, none twice within a subset. UserError if n or m < size."""
+    """`count` random pairs (rows of x [size], rows of y [size]), drawn without replacement within a subset.
+
+    Raises:
+        UserError: n or m is less than `size`.
+    """
     if min(n, m) < size:
         raise UserError(
             f"Subsets of {size} cannot be drawn from {n} and {m} samples: take smaller ones, or more samples."

@@ -12,19 +12,27 @@ from gan_jax.mixtures import Mixture
 
 
 def modes_covered(samples: Num[Array | np.ndarray, "n d"], mixture: Mixture) -> dict[str, Score]:
-    """How a set of samples lies to the modes, with 2,500 samples in the literature:
+    """How many modes of a mixture the samples cover. The literature takes 2,500 samples.
 
-    modes         those nearest to a high-quality sample
-    high_quality  the share of samples nearer than `within` σ to a centre
-    reverse_kl    KL(histogram of the high-quality samples over the modes ‖ uniform), ∞ if there are none
+    Srivastava et al. 2017 (VEEGAN) and Lin et al. 2018 (PacGAN), table 1 of both; the KL is that of PacGAN's code.
 
-    Srivastava et al. 2017 (VEEGAN), and Lin et al. 2018 (PacGAN), Table 1 of both; the KL as in the latter's code.
-    UserError for samples of another width, none, or some that are not finite.
+    Returns:
+        high_quality: Share of samples within `mixture.within` σ of a centre.
+        modes: Centres that are the nearest of some high-quality sample.
+        reverse_kl: KL(shares of the modes among the high-quality samples ‖ uniform); ∞ if there are none.
+
+    Raises:
+        UserError: No samples, another number of columns, or samples that are not finite.
+
+    >>> from gan_jax.mixtures import ring
+    >>> eight = ring()
+    >>> [modes_covered(eight.centres[:3], eight)[name].value for name in ("modes", "high_quality")]
+    [3.0, 1.0]
     """
     y = np.asarray(samples, np.float64)
     if y.shape[1] != mixture.centres.shape[1] or not len(y):
         raise UserError(
-            f"The {mixture.name} is scored on samples [n, {mixture.centres.shape[1]}]; {list(y.shape)} are not."
+            f"The {mixture.name} needs samples [n, {mixture.centres.shape[1]}]; these have shape {list(y.shape)}."
         )
     if not np.isfinite(y).all():
         raise UserError("Some of the samples to score are not finite: the training has diverged.")
@@ -35,9 +43,9 @@ def modes_covered(samples: Num[Array | np.ndarray, "n d"], mixture: Mixture) -> 
 
 
 def perfect_modes(mixture: Mixture, n: int) -> dict[str, Score]:
-    """What n exact samples get in `modes_covered`: its expectation, ± its standard deviation.
+    """The `modes_covered` of n exact samples: means ± standard deviations.
 
-    A share p = P(χ² < within²) is of high quality: 1 − e^(−9/2) = 98.89 % in 2-D within 3 σ.
+    The share of high quality is p = P(χ² < within²): 1 − e^(−9/2) = 98.89 % in two dimensions within 3 σ.
     """
     with jax.enable_x64(True):
         p = float(gammainc(mixture.noisy / 2, mixture.within**2 / 2))

@@ -1,4 +1,4 @@
-"""The Parzen-window log-likelihood: a historical anchor, kept to check the numbers of 2014 and for nothing else."""
+"""The Parzen-window log-likelihood, only for comparison with the numbers of 2014."""
 
 import math
 
@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Num
 from gan_jax.errors import UserError
 from gan_jax.metrics.score import Score
 
-SIGMAS = tuple(np.logspace(-1, 0, 10).tolist())  # of the founding article's code
+SIGMAS = tuple(np.logspace(-1, 0, 10).tolist())  # of the code of Goodfellow et al. 2014
 BLOCK = 256  # examples at a time, against every sample
 
 Examples = Num[Array | np.ndarray, "_ ..."]
@@ -17,12 +17,20 @@ Examples = Num[Array | np.ndarray, "_ ..."]
 def parzen_log_likelihood(
     samples: Examples, validation: Examples, test: Examples, sigmas: tuple[float, ...] = SIGMAS
 ) -> Score:
-    """E log p(x) over test x, in nats: p is the mean of Gaussians N(sample, σ²), σ chosen on validation x.
+    """E log p(x) over test x in nats, where p is the mean of Gaussians N(sample, σ²) with σ chosen on validation x.
 
-    Breuleux et al. 2011; Goodfellow et al. 2014, section 5, on x in [0, 1], with 10,000 samples and 1,000 validation x.
-    Misleading: Theis et al. 2016 show that a better model may get less, and centres of k-means more than the truth.
-    10,000 training images of MNIST get 241 ± 2, that article's GAN got 225 ± 2. The standard error is over test x.
-    UserError for sets of several widths, empty, or not finite.
+    Breuleux et al. 2011; Goodfellow et al. 2014, section 5, with 10,000 samples and 1,000 validation x in [0, 1]. There
+    10,000 training images of MNIST get 241 ± 2, and that article's GAN got 225 ± 2. It is misleading: Theis et al. 2016
+    show that a better model may get less, and centres of k-means more than real images.
+
+    Args:
+        samples: Samples [m, …].
+        validation: Real examples [k, …].
+        test: Other real examples [n, …]; the standard error is over these.
+        sigmas: Candidates for σ.
+
+    Raises:
+        UserError: A set is empty, not finite, or of another shape than the others.
     """
     samples, validation, test = _rows(samples, validation, test)
     each = log_densities(samples, test, (parzen_bandwidth(samples, validation, sigmas),))[:, 0]
@@ -33,7 +41,7 @@ def parzen_log_likelihood(
 
 
 def parzen_bandwidth(samples: Examples, validation: Examples, sigmas: tuple[float, ...] = SIGMAS) -> float:
-    """That of the σ under which the validation x are most likely."""
+    """The σ under which the validation x are most likely."""
     samples, validation = _rows(samples, validation)
     return sigmas[int(log_densities(samples, validation, sigmas).mean(0).argmax())]
 
@@ -56,7 +64,7 @@ def log_densities(
 
 
 def _rows(*sets):
-    """Each as float64 [n, d]."""
+    """Each set as float64 [n, d]."""
     shapes = [list(a.shape) for a in sets]
     sets = [np.asarray(a, np.float64).reshape(len(a), math.prod(a.shape[1:])) for a in sets]
     if len({a.shape[1] for a in sets}) > 1 or not all(len(a) for a in sets):

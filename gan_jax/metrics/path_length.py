@@ -1,4 +1,4 @@
-"""Perceptual path length: how fast a generator's images change along a line through its latent space."""
+"""Perceptual path length: how fast the images of a generator change along paths in its latent space."""
 
 from collections.abc import Callable
 
@@ -11,18 +11,22 @@ from gan_jax.errors import UserError
 from gan_jax.metrics.score import Score
 
 Latents = Float[Array, "n d"]
-TRIM = 1  # per cent of the distances left out at each end
+TRIM = 1  # per cent of the distances that are left out at each end
 
 
 def lerp(a: Latents, b: Latents, t: Float[Array, "n 1"]) -> Latents:
-    """(1 − t) a + t b: for a space without a preferred length, such as W."""
+    """(1 − t) a + t b, for latent spaces without a preferred norm, such as W.
+
+    >>> lerp(jnp.zeros((1, 2)), jnp.ones((1, 2)), jnp.full((1, 1), 0.25)).tolist()
+    [[0.25, 0.25]]
+    """
     return a + t * (b - a)
 
 
 def slerp(a: Latents, b: Latents, t: Float[Array, "n 1"]) -> Latents:
-    """From a to b along the great circle, at constant speed; the length goes linearly. For z of a normal prior.
+    """From a to b with the direction along a great circle at constant speed and the norm linear. For a normal prior.
 
-    The direction is that of Karras et al. 2019, whose mapping takes directions only.
+    The direction is that of Karras et al. 2019, whose mapping network sees directions only.
     """
     size_a, size_b = (jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
     a, b = a / size_a, b / size_b
@@ -45,15 +49,28 @@ def perceptual_path_length(
     epsilon: float = 1e-4,
     batch: int = 100,
 ) -> Score:
-    """E d(G(z(t)), G(z(t + ε))) / ε² between pairs of latents, t ~ U(0, span); `span=0` looks at the ends only.
+    """E d(G(z(t)), G(z(t + ε))) / ε² on paths z(t) between pairs of latents. Karras et al. 2019, eq. 2 and 3.
 
-    d grows as a squared distance does, LPIPS in the paper; pixels in 0 … 255 there. Karras et al. 2019, eq. 2 for z
-    (slerp), eq. 3 for w (lerp: `prior` draws w, and G starts from it). The lowest and highest 1 % are left out, as in
-    its code; the standard error is that of a trimmed mean (Tukey and McLaughlin 1963). UserError for fewer than 200
-    pairs, or distances that are not finite.
+    The lowest and highest 1 % are left out, as in the paper's code. The standard error is that of a trimmed mean (Tukey
+    & McLaughlin 1963).
+
+    Args:
+        key: A JAX key.
+        generator: Latents [n, d] -> images.
+        prior: (key, n) -> latents [n, d]: z with `slerp` (eq. 2), or w with `lerp` (eq. 3).
+        distance: Two batches of images -> distances [n] that grow like squared ones: LPIPS in the paper, there on
+            pixels in 0 … 255.
+        n: Pairs.
+        interpolation: `slerp` or `lerp`.
+        span: t ~ U(0, span); 0 takes the ends of the paths only.
+        epsilon: ε.
+        batch: Pairs at a time.
+
+    Raises:
+        UserError: Fewer than 200 pairs, or distances that are not finite.
     """
     if n < 200:
-        raise UserError(f"A path length needs 200 pairs of latents or more, to leave out 1 % at each end; not {n}.")
+        raise UserError(f"A path length needs 200 pairs of latents or more, for 1 % at each end is left out; n is {n}.")
 
     @jax.jit
     def distances(key):
@@ -67,7 +84,7 @@ def perceptual_path_length(
     batches = [np.asarray(distances(jax.random.fold_in(key, i))) for i in range(-(-n // batch))]
     each = np.concatenate(batches)[:n].astype(np.float64)
     if not np.isfinite(each).all():
-        raise UserError("Some of the distances along the path are not finite: G or the distance gives no number there.")
+        raise UserError("Some of the distances along the paths are not finite: check G's images and the distance.")
     called = lambda f: getattr(f, "__name__", type(f).__name__)
     protocol = {"fake": n, "distance": called(distance), "interpolation": called(interpolation)}
     protocol |= {"t": f"0 … {span:g}", "ε": epsilon}

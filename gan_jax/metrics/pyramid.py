@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance, on points and on the patches of Laplacian pyramids."""
+"""The sliced Wasserstein distance, of points and of the patches of Laplacian pyramids."""
 
 import numpy as np
 from jaxtyping import Array, Float, Num
@@ -6,27 +6,37 @@ from jaxtyping import Array, Float, Num
 from gan_jax.errors import UserError
 from gan_jax.metrics.score import Score
 
-PATCH, PER_IMAGE = 7, 128  # pixels of a patch's side; patches of each image and level
+PATCH, PER_IMAGE = 7, 128  # side of a patch in pixels; patches per image and level
 PROJECTIONS = 512
 FILTER = np.array([1, 4, 6, 4, 1], np.float32) / 16
-LEAST = 16  # pixels: the side of the coarsest level
+LEAST = 16  # pixels: the smallest side of a level
 BLOCK = 256  # images
 
 Images = Num[Array | np.ndarray, "_ _ _ _"]  # [n, h, w, c]
 
 
 def sliced_wasserstein(real: Images, fake: Images, seed: int = 0) -> dict[str, Score]:
-    """10³ times the distance of the patches at each level of Laplacian pyramids, by its side, and their "mean".
+    """10³ times the sliced Wasserstein distance between patches at each level of Laplacian pyramids.
 
-    Levels halve the images as long as they do so evenly and 16 pixels remain. At each, 128 random patches of 7 x 7 of
-    an image are made to have mean 0 and deviation 1 in each channel, each set by its own. Karras et al. 2018, section 5
-    and its code; with 16,384 images there. UserError for sets that are not of one shape, smaller than 16 x 16, or
-    not finite.
+    Each level halves the image, as long as its sides are even and 16 pixels remain. Of each image and level 128 random
+    patches of 7 x 7 are taken; every channel of the patches of a set is standardised. Karras et al. 2018, section 5 and
+    its code, with 16,384 images.
+
+    Args:
+        real: [n, h, w, c].
+        fake: [n, h, w, c].
+        seed: Determines patches and projections.
+
+    Returns:
+        {side of the level: Score, "mean": their mean}.
+
+    Raises:
+        UserError: The sets differ in shape, are smaller than 16 x 16, or are not finite.
     """
     if real.shape != fake.shape or len(real) == 0:
         raise UserError(
-            f"Sliced Wasserstein compares as many fakes as real images, of one shape; these are {list(real.shape)} and "
-            f"{list(fake.shape)}."
+            f"Sliced Wasserstein needs two sets of images of one shape; they have shapes {list(real.shape)} and"
+            f" {list(fake.shape)}."
         )
     if not (np.isfinite(real).all() and np.isfinite(fake).all()):
         raise UserError("Some of the images to score are not finite: the training has diverged.")
@@ -43,9 +53,12 @@ def sliced_wasserstein(real: Images, fake: Images, seed: int = 0) -> dict[str, S
 def sliced_distance(
     x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n d"], projections: int = PROJECTIONS, seed: int = 0
 ) -> float:
-    """The mean of W₁(θ·x, θ·y) over random directions θ: there, W₁ is the mean |difference| of the sorted values.
+    """The mean of W₁(θ·x, θ·y) over random directions θ. On a line W₁ is the mean |difference| of sorted values.
 
-    Rabin et al. 2011, with W₁ for W₂ as in Karras et al. 2018.
+    Rabin et al. 2011, with W₁ in place of W₂ as in Karras et al. 2018.
+
+    >>> round(sliced_distance(np.zeros((3, 1)), np.full((3, 1), 2.0)), 6)
+    2.0
     """
     directions = np.random.default_rng(seed).normal(size=(projections, x.shape[1]))
     directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(x.dtype)
@@ -55,9 +68,9 @@ def sliced_distance(
 
 
 def pyramid(images: Num[np.ndarray, "n h w c"], levels: int) -> list[Float[np.ndarray, "n _ _ c"]]:
-    """The Laplacian pyramid, finest first: what each level has over the next one enlarged, and the coarsest itself.
+    """The Laplacian pyramid, finest level first: each level minus the next one enlarged; the last as it is.
 
-    Burt and Adelson 1983, with the filter (1, 4, 6, 4, 1) / 16, and borders mirrored without their own pixel.
+    Burt & Adelson 1983, with the filter (1, 4, 6, 4, 1) / 16 and reflected borders.
     """
     result, x = [], images.astype(np.float32)
     for _ in range(levels - 1):
@@ -78,15 +91,15 @@ def _blur(x):
 
 
 def _sizes(h, w):
-    """Of the levels."""
+    """The sizes (h, w) of the levels."""
     if min(h, w) < LEAST:
-        raise UserError(f"Sliced Wasserstein needs images of {LEAST} x {LEAST} pixels or more; these have {h} x {w}.")
+        raise UserError(f"Sliced Wasserstein needs images of {LEAST} x {LEAST} pixels or more; these are {h} x {w}.")
     smaller = [] if h % 2 or w % 2 or min(h, w) < 2 * LEAST else _sizes(h // 2, w // 2)
     return [(h, w), *smaller]
 
 
 def _patches(images, sizes, rng):
-    """For each level [n · PER_IMAGE, c · PATCH · PATCH]."""
+    """The patches of each level [n · PER_IMAGE, c · PATCH · PATCH]."""
     shape = (len(images), PER_IMAGE)
     corners = [[rng.integers(side - PATCH + 1, size=shape) for side in size] for size in sizes]
     found = [[] for _ in sizes]
@@ -100,6 +113,6 @@ def _patches(images, sizes, rng):
 
 
 def _normalised(patches):
-    """[m, c, 7, 7] with mean 0 and deviation 1 in each channel, as rows; a constant channel is 0."""
+    """Patches [m, c, 7, 7] as rows, each channel standardised; a constant channel becomes 0."""
     mean, std = (f((0, 2, 3), dtype=np.float64, keepdims=True).astype(np.float32) for f in (patches.mean, patches.std))
     return ((patches - mean) / np.where(std > 0, std, 1)).reshape(len(patches), -1)

@@ -1,4 +1,4 @@
-"""Resizing as two matrix products, one for each axis: each function gives the matrix [out, in] of an axis."""
+"""Resizing as two matrix products, one per axis: the functions return the matrix [out, in] of an axis."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,12 @@ from jaxtyping import Array, Float32, Num
 
 
 def tf1_bilinear(n: int, out: int) -> Float32[np.ndarray, "out n"]:
-    """TensorFlow 1's resize_bilinear, align_corners and half_pixel_centers False: output i lies at i · n / out.
+    """TensorFlow 1's resize_bilinear with align_corners=False and half_pixel_centers=False, as in FID's Inception.
 
-    No antialiasing, and half a pixel off: what FID's Inception does to its input.
+    Output i is at i · n / out, half a pixel off, and without antialiasing.
+
+    >>> tf1_bilinear(2, 4).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [0.0, 1.0]]
     """
     at = np.arange(out, dtype=np.float32) * np.float32(n / out)
     low = at.astype(int)
@@ -20,9 +23,9 @@ def tf1_bilinear(n: int, out: int) -> Float32[np.ndarray, "out n"]:
 
 
 def pil_bicubic(n: int, out: int) -> Float32[np.ndarray, "out n"]:
-    """Pillow's bicubic: Keys' kernel with a = −½, widened by n / out where that is above 1, its weights summing to 1.
+    """Pillow's bicubic, with antialiasing: Keys' kernel (a = −½), widened by n / out if that is above 1, normalised.
 
-    Antialiased. Parmar et al. 2022 (clean-fid) take it, on floats, channel by channel.
+    Parmar et al. 2022 (clean-fid) apply it to floats, channel by channel.
     """
     scale = n / out
     wide = max(scale, 1.0)
@@ -46,9 +49,9 @@ RESIZES = {"tf1_bilinear": tf1_bilinear, "pil_bicubic": pil_bicubic}
 def resize(
     images: Num[Array, "b h w c"], rows: Num[np.ndarray, "H h"], columns: Num[np.ndarray, "W w"]
 ) -> Float32[Array, "b H W c"]:
-    """Images of greys 0 .. 255, resized by the matrices of their two axes, cut to 0 .. 255 and not rounded.
+    """Images with values in 0 … 255 resized by the matrices of their two axes, clipped to that range, not rounded.
 
-    The cut is clean-fid's; bilinear weights never leave that range.
+    Only bicubic weights leave the range; clean-fid clips alike.
     """
     x = images.astype(jnp.float32)
     with jax.default_matmul_precision("highest"):

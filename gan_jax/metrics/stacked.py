@@ -1,4 +1,4 @@
-"""Stacked MNIST's 1,000 modes, told apart by a classifier of single digits."""
+"""The 1,000 modes of stacked MNIST, as a classifier of single digits reads them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +15,13 @@ from gan_jax.metrics.score import Score
 
 
 def stacked_mnist(file: str | Path) -> Callable[[UInt8[np.ndarray, "n h w 3"]], dict[str, Score]]:
-    """Stacks -> {"modes", "kl_to_uniform"} of `stacked_modes`, each channel read by the classifier in that file.
+    """The function from stacks [n, h, w, 3] to `stacked_modes`, with each channel read by a classifier.
 
-    UserError where there is none, or one of images of another shape.
+    Args:
+        file: The classifier's .npz.
+
+    Raises:
+        UserError: There is no such file, or its images have another shape.
     """
     if not Path(file).expanduser().is_file():
         raise UserError(

@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -12,6 +13,7 @@ from gan_jax import data
 from gan_jax.errors import UserError
 from gan_jax.metrics import classifiers, extract
 from gan_jax.metrics.extractors import classifier
+from gan_jax.pixels import to_float
 
 ABOUT = {
     "data": "digits",
@@ -104,7 +106,7 @@ def test_its_scores_are_never_called_fid(file):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"'.*none\.npz' is not there: give the file of a trained classifier"):
+    with pytest.raises(UserError, match=r"no file '.*none\.npz': give the .npz of a trained classifier"):
         classifiers.load(tmp_path / "none.npz")
 
 
@@ -125,7 +127,7 @@ def test_another_file(how, trained, file, tmp_path):
         np.savez(path, about=json.dumps([1]))
     else:
         classifiers.save(path, trained, {name: ABOUT[name] for name in ABOUT if name != "data"})
-    with pytest.raises(UserError, match=r"'.*bad\.npz' is no classifier, or a broken one: train it anew"):
+    with pytest.raises(UserError, match=r"'.*bad\.npz' is no classifier, or a broken one: train it again"):
         classifiers.load(path)
 
 
@@ -142,7 +144,7 @@ def test_the_network_in_plain_numpy(trained):
     """The first convolution, its normalisation and the last layer, spelled out."""
     x = split(False)[0][:3]
     net = classifiers.Classifier(10)
-    (_, logits), found = net.apply(trained, to_float(x), capture_intermediates=True)
+    (_, logits), found = net.apply(trained, to_float(jnp.asarray(x)), capture_intermediates=True)
     params, stats = trained["params"], trained["batch_stats"]["BatchNorm_0"]
     padded = np.pad(x / 127.5 - 1, ((0, 0), (1, 1), (1, 1), (0, 0)))
     first = np.zeros((3, 4, 4, 32))

@@ -107,12 +107,12 @@ def test_inceptions_options(unread):
 @pytest.mark.parametrize(
     ("feed", "words"),
     [
-        (np.zeros((3, 8, 8, 1), np.float32), r"\[n, h, w, c\] in bytes, and these are float32 \(3, 8, 8, 1\)"),
+        (np.zeros((3, 8, 8, 1), np.float32), r"images \[n, h, w, c\] uint8; these are float32 \(3, 8, 8, 1\)"),
         (np.zeros((3, 8, 8), np.uint8), r"uint8 \(3, 8, 8\)"),
         ([images(2), images(2, 8)], r"one shape, not \(12, 12, 3\) and \(8, 12, 3\)"),
         ([], "There are no images"),
         (images(0), "There are no images"),
-        (images(2, c=4), r"Images of 4 channels .* give 1 \(grey\) or 3"),
+        (images(2, c=4), r"takes images of 1 channel \(grey\) or 3; these have 4"),
     ],
 )
 def test_what_are_no_images(feed, words):

@@ -84,7 +84,7 @@ def test_the_weights_are_all_the_network_has(weights):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"'.*none\.pth' is not there: give the weights of FID's Inception, pt_incep"):
+    with pytest.raises(UserError, match=r"no file '.*none\.pth': give the weights of FID's Inception, pt_incep"):
         inception_v3.load(tmp_path / "none.pth")
 
 
@@ -92,7 +92,7 @@ def test_another_file_is_not_opened(tmp_path):
     file = tmp_path / inception_v3.FILE
     file.write_bytes(b"something else")
     with pytest.raises(
-        UserError, match=r"is not the published pt_inception.*its sha256 begins with f41f3fa6, not with 6726825d;"
+        UserError, match=r"is not the published pt_inception.*its sha256 begins with f41f3fa6, not 6726825d;"
     ):
         inception_v3.load(file)
 

@@ -130,7 +130,10 @@ def test_the_levels_go_down_to_16_pixels_evenly():
 
 @pytest.mark.parametrize(
     "real, fake, words",
-    [((3, 16, 16, 1), (4, 16, 16, 1), "as many fakes"), ((3, 8, 8, 1), (3, 8, 8, 1), "16 x 16 pixels or more")],
+    [
+        ((3, 16, 16, 1), (4, 16, 16, 1), r"one shape; they have shapes \[3, 16, 16, 1\] and \[4, 16, 16, 1\]"),
+        ((3, 8, 8, 1), (3, 8, 8, 1), "16 x 16 pixels or more"),
+    ],
 )
 def test_sets_that_do_not_compare_are_refused(real, fake, words):
     with pytest.raises(UserError, match=words):

@@ -131,13 +131,13 @@ def test_a_collapsed_class_is_found_out():
 
 
 def test_images_of_two_shapes_are_refused():
-    with pytest.raises(UserError, match=r"one shape; \[2, 8, 8, 1\] and \[2, 8, 9, 1\]"):
+    with pytest.raises(UserError, match=r"one shape; these have shape \[2, 8, 8, 1\] and \[2, 8, 9, 1\]"):
         ms_ssim(np.zeros((2, 8, 8, 1)), np.zeros((2, 8, 9, 1)))
 
 
 @pytest.mark.parametrize("value", [-1.0, 256.0, np.nan])
 def test_images_of_another_range_are_refused(value):
-    with pytest.raises(UserError, match="in 0 to 255"):
+    with pytest.raises(UserError, match="needs images in 0 … 255"):
         ms_ssim_diversity(np.full((4, 8, 8, 1), value))
 
 
