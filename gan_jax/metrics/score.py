@@ -1,4 +1,4 @@
-"""A score: a number, how sure it is, and the protocol that it was taken under."""
+"""A score: a number, its uncertainty, and the protocol under which it was taken."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,18 +8,31 @@ import numpy as np
 
 from gan_jax.errors import UserError
 
-DRAWS = 5  # the fewest that give an uncertainty
+DRAWS = 5  # fewest draws of samples that give an uncertainty
 
 
 @dataclass(frozen=True)
 class Score:
-    """Scores compare and subtract if their names and protocols are equal; else a UserError says what differs."""
+    """A number with its protocol.
 
-    name: str  # "Fréchet distance"
+    Two scores can be compared and subtracted if names and protocols are equal; otherwise a UserError says what differs.
+
+    Attributes:
+        name: "Fréchet distance".
+        value: The number.
+        protocol: What it depends on: {"real": 50_000, "fake": 10_000, "k": 5, …}.
+        uncertainty: The standard error, if known.
+        source: What the uncertainty was taken from: "5 draws of samples".
+
+    >>> print(Score("recall", 0.5, {"real": 50_000, "fake": 10_000}, 0.01, "5 draws of samples"))
+    recall 0.5 ± 0.01 (5 draws of samples); real 50,000, fake 10,000
+    """
+
+    name: str
     value: float
-    protocol: Mapping[str, Any]  # {"real": 50_000, "fake": 10_000, "k": 5, …}
-    uncertainty: float | None = None  # a standard error
-    source: str = ""  # of the uncertainty: "5 draws of samples"
+    protocol: Mapping[str, Any]
+    uncertainty: float | None = None
+    source: str = ""
 
     def __float__(self) -> float:
         return self.value

@@ -1,4 +1,4 @@
-"""Metrics of metrics.jsonl over the rounds."""
+"""Metrics over the rounds, from the rows of metrics.jsonl."""
 
 import itertools
 import re
@@ -11,15 +11,22 @@ import numpy as np
 from gan_jax.errors import UserError
 from gan_jax.show.files import figure_png, write
 
-AXES = {"step", "seconds", "epoch", "images_per_second", "members"}  # of a row: not drawn
+AXES = {"step", "seconds", "epoch", "images_per_second", "members"}  # entries of a row that are not drawn
 TITLES = {"loss": "losses", "D": "D's output", "grad": "gradient norms", "lr": "learning rates"}
 LOGARITHMIC = {"grad", "lr", "noise_scale"}
 
 
 def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """The metrics of metrics.jsonl over the rounds, a panel a group; of a population the means, ± a standard error.
+    """Draw metrics over the rounds, a panel for each group: losses, D's outputs, gradient norms, learning rates, ….
 
-    UserError if there are none.
+    For a population the means over members are drawn, with a band of ± one standard error.
+
+    Args:
+        rows: Rows of metrics.jsonl.
+        path: The PNG file to write.
+
+    Raises:
+        UserError: There are no metrics, or the file cannot be written.
     """
     groups = _groups(_metrics(rows))
     figure, panels = _stacked(groups, path)
@@ -33,7 +40,15 @@ def curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
 
 
 def compare(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -> None:
-    """{label: rows of metrics.jsonl}: the metrics that all of them have, a panel each. UserError if there are none."""
+    """Draw the metrics that several runs have in common, a panel for each metric and a line for each run.
+
+    Args:
+        runs: {label: rows of metrics.jsonl}.
+        path: The PNG file to write.
+
+    Raises:
+        UserError: There are no metrics in common, or the file cannot be written.
+    """
     shared = sorted(set.intersection(*(_metrics(rows) for rows in runs.values()))) if runs else []
     figure, panels = _stacked(shared, path)
     for panel, name in zip(panels, shared, strict=True):
@@ -46,12 +61,12 @@ def compare(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path) -
 
 
 def _metrics(rows):
-    """The names of what can be drawn."""
+    """The names of the metrics that can be drawn."""
     return {name for row in rows if "member" not in row for name in row if not name.endswith(" se")} - AXES
 
 
 def _stacked(titles, path):
-    """A figure with a panel a title, one below the other, all over the rounds."""
+    """A figure with a panel for each title, one below the other, and the rounds as common axis."""
     from matplotlib.figure import Figure
 
     if not titles:
@@ -79,7 +94,7 @@ def _scale(group, names, rows):
 
 
 def _groups(names):
-    """{"loss": ["loss/D", "loss/G"], "D": ["D(x)", …], …}, those with a title first."""
+    """{"loss": ["loss/D", "loss/G"], "D": ["D(x)", …], …}, groups with a title first."""
     group = lambda name: re.split(r"[/(]", name)[0]
     order = lambda name: ([*TITLES, group(name)].index(group(name)), group(name), name)
     return {g: list(members) for g, members in itertools.groupby(sorted(names, key=order), group)}

@@ -1,4 +1,4 @@
-"""Eigenvalues of the game's Jacobian and singular values of its layers, by step."""
+"""Eigenvalues of the game's Jacobian, and singular values of its layers, over the rounds."""
 
 import itertools
 from collections.abc import Mapping
@@ -12,9 +12,14 @@ from gan_jax.show.files import figure_png, write
 
 
 def spectrum(eigenvalues: Mapping[int, Inexact[np.ndarray, "..."]], path: str | Path) -> None:
-    """{step: eigenvalues [k]} in the complex plane, coloured by step; descent is stable right of the imaginary axis.
+    """Draw eigenvalues in the complex plane, coloured by round; descent is stable right of the imaginary axis.
 
-    UserError if there are none.
+    Args:
+        eigenvalues: {round: [k]}.
+        path: The PNG file to write.
+
+    Raises:
+        UserError: There are no eigenvalues, or the file cannot be written.
     """
     figure, panels = _by_step(eigenvalues, ["eigenvalues of ∂v/∂θ"], path)
     panel = panels[0]
@@ -28,9 +33,14 @@ def spectrum(eigenvalues: Mapping[int, Inexact[np.ndarray, "..."]], path: str | 
 
 
 def singular_values(values: Mapping[int, Mapping[str, Num[np.ndarray, "..."]]], path: str | Path) -> None:
-    """{step: {layer: singular values [k], largest first}}, a panel a layer, coloured by step.
+    """Draw the singular values of layers by index, a panel for each layer, coloured by round.
 
-    UserError if there are none.
+    Args:
+        values: {round: {layer: [k], largest first}}.
+        path: The PNG file to write.
+
+    Raises:
+        UserError: There are no singular values, or the file cannot be written.
     """
     layers = list(dict.fromkeys(name for found in values.values() for name in found))
     figure, panels = _by_step(values, layers, path)
@@ -49,7 +59,7 @@ def singular_values(values: Mapping[int, Mapping[str, Num[np.ndarray, "..."]]], 
 
 
 def _by_step(found, titles, path):
-    """A figure with a panel a title, and a bar that tells the steps by colour."""
+    """A figure with a panel for each title, and a bar of colours for the rounds."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
@@ -71,7 +81,7 @@ def _by_step(found, titles, path):
 
 
 def _coloured(found):
-    """Each (step, value) with its colour."""
+    """[((round, value), its colour), …]."""
     from matplotlib import colormaps
 
     span = max(found) - min(found) or 1

@@ -33,7 +33,7 @@ def test_any_classifier_will_do():
     assert seen == [((200, 3), (200,))]
 
 
-def test_what_cannot_be_scored_is_said():
+def test_what_cannot_be_scored_is_refused():
     x, labels = blobs(30, 0)
     with pytest.raises(UserError, match="30 samples and 29 labels"):
         classification_accuracy_score(x, labels, x, labels[:29])

@@ -51,7 +51,7 @@ def test_it_learns_as_much_as_logistic_regression(trained):
 
 
 def test_its_features_tell_the_classes_apart(file):
-    """A line through the features is as right as the network; its probabilities are the share of hits, roughly."""
+    """A linear model of the features is as accurate as the network, whose probabilities are roughly calibrated."""
     x, y = split(False)
     features, probabilities = extract(classifier(file), x)
     assert features.shape == (len(x), 128) and probabilities.shape == (len(x), 10)

@@ -1,4 +1,4 @@
-"""Bounds hold for every pair, and what stands on them is what float64 finds."""
+"""gan_jax/metrics/distances.py: bounds hold for every pair, and comparisons are those of float64."""
 
 import tracemalloc
 
@@ -20,7 +20,7 @@ def sets(d, kind):
     if kind == "uneven":  # an outlier a million times as long as the others
         x[0] *= 1e6
     if kind == "tiny rows":
-        x[1], x[2:], y = -x[0], 1e-25 * x[2:], 1e-25 * y  # their squares are none of float32's numbers
+        x[1], x[2:], y = -x[0], 1e-25 * x[2:], 1e-25 * y  # their squares underflow in float32
     if kind == "float32":
         return 1e18 * x.astype(np.float32), 1e18 * y.astype(np.float32)
     return x, y

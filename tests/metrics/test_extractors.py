@@ -60,7 +60,7 @@ def test_the_random_network_is_its_seed_and_differs_between_images():
 
 
 def test_the_random_network_sees_pillows_bicubic():
-    """Images resized beforehand by Pillow give the same features but for its rounding."""
+    """Images resized by Pillow give the same features up to its rounding."""
     x = images(3, 64, 64) // 2 + 64
     small = np.stack([np.asarray(Image.fromarray(image).resize((32, 32), Image.BICUBIC)) for image in x])
     features, expected = extract(random_network(), x)[0], extract(random_network(), small)[0]
@@ -82,7 +82,7 @@ def test_what_a_protocol_says():
 
 @pytest.fixture
 def unread(monkeypatch):
-    """Inception's weights, which nothing here is computed with, are not there."""
+    """Without Inception's weights, which the names do not need."""
     monkeypatch.setattr(inception_v3, "load", lambda file: {})
 
 

@@ -15,7 +15,7 @@ from gan_jax.metrics import Moments, frechet, frechet_distance, intra_class_frec
 
 
 def draw(n, d, seed=0):
-    """Correlated and off centre."""
+    """Correlated features with a mean that is not 0."""
     rng = np.random.default_rng((seed, n, d))
     return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / np.sqrt(d) + rng.normal(size=d)
 
@@ -173,7 +173,7 @@ def test_the_mean_over_classes():
     assert list(found.protocol.items()) == [("real", 120), ("fake", 90), ("classes", 3)]
 
 
-def test_what_cannot_be_scored_is_said():
+def test_what_cannot_be_scored_is_refused():
     x = draw(6, 5)
     for bad, words in (
         ((x, x[:, :4]), "one length, not 5 and 4"),

@@ -48,7 +48,7 @@ def test_it_is_torch_fidelitys(torch_fidelity):
     assert 3 * ours.uncertainty == pytest.approx(found["inception_score_std"], rel=1e-8)
 
 
-def test_what_cannot_be_scored_is_said():
+def test_what_cannot_be_scored_is_refused():
     with pytest.raises(UserError, match="5 samples cannot be cut into 10 splits"):
         inception_score(probabilities(5, 3))
     for bad in (2 * probabilities(20, 3), probabilities(20, 3) * np.nan, np.array([[2.0, -1.0]] * 20)):

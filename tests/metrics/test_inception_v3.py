@@ -79,8 +79,8 @@ def test_the_extractor_is_torch_fidelitys_on_grey_images(reference, weights):
 
 @pytest.mark.reference
 def test_the_weights_are_all_the_network_has(weights):
-    born = jax.eval_shape(inception_v3.InceptionV3().init, jax.random.key(0), jnp.zeros((1, 299, 299, 3)))["params"]
-    assert jax.tree.map(jnp.shape, weights) == jax.tree.map(jnp.shape, born)
+    shapes = jax.eval_shape(inception_v3.InceptionV3().init, jax.random.key(0), jnp.zeros((1, 299, 299, 3)))["params"]
+    assert jax.tree.map(jnp.shape, weights) == jax.tree.map(jnp.shape, shapes)
 
 
 def test_a_file_that_is_not_there(tmp_path):

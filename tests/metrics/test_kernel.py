@@ -20,7 +20,7 @@ def kernel_distance(x, y):
 
 @pytest.fixture(params=[3, 1024])
 def block(request, monkeypatch):
-    """A result does not depend on how it was cut."""
+    """Small blocks, which must not change a result."""
     monkeypatch.setattr(kernel, "BLOCK", request.param)
 
 
@@ -45,7 +45,7 @@ def test_kernel_distance_of_constant_sets(block):
 
 
 def test_kernel_distance_is_unbiased():
-    """Over 400 pairs of samples of one law: its mean is 0 within 4 standard errors, its sign either."""
+    """Over 400 pairs of sets from one distribution the mean is 0 within 4 standard errors, and both signs occur."""
     found = np.array([kernel_distance(draw(20, 3, seed=i), draw(20, 3, seed=1000 + i)) for i in range(400)])
     assert abs(found.mean()) < 4 * found.std() / np.sqrt(400)
     assert 0.3 < (found < 0).mean() < 0.8
@@ -86,7 +86,7 @@ def test_identical_sets_are_slightly_below_0():
     assert -0.5 < kernel_distance(x, x) < 0
 
 
-def test_what_cannot_be_scored_is_said():
+def test_what_cannot_be_scored_is_refused():
     x = draw(6)
     with pytest.raises(UserError, match="needs 2 samples"):
         kernel_distance(x, x[:1])

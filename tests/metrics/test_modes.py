@@ -50,7 +50,7 @@ def test_a_classifier_stuck_on_one_digit_of_a_channel_is_found_out():
     assert found["kl_to_uniform"].value == pytest.approx(np.log(10), abs=0.01)
 
 
-def test_the_channels_are_told_apart():
+def test_the_channels_are_distinguished():
     digits = np.array([[1, 2, 3], [3, 2, 1], [2, 1, 3], [1, 2, 3]])
     assert stacked_modes(digits)["modes"].value == 3
 

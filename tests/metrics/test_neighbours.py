@@ -1,4 +1,4 @@
-"""Scores by nearest neighbours against their definitions, spelled out pair by pair, and against other packages."""
+"""gan_jax/metrics/neighbours.py against the definitions, one pair of points at a time, and other packages."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def by_hand(x, y, k):
 
 @pytest.fixture(params=[3, 2048])
 def block(request, monkeypatch):
-    """A result does not depend on how it was cut."""
+    """Small tiles, which must not change a result."""
     monkeypatch.setattr(distances, "TILE", request.param)
     monkeypatch.setattr(distances, "PAIRS", request.param)
 
@@ -81,7 +81,7 @@ def test_prdc_knows_no_order_no_place_no_scale_and_swaps_its_sides():
 
 
 def test_many_rows_and_narrow_features():
-    """float32 in, float64 within: large offsets do not drown the distances."""
+    """Distances of float32 features keep their digits under a large offset."""
     x, y = draw(1100, 3), draw(1500, 3, seed=1)
     far, near = x + 1000, y + 1000
     radius = np.sort(cdist(x, x), 1)[:, 5]
@@ -90,7 +90,7 @@ def test_many_rows_and_narrow_features():
     assert prdc(x.astype(np.float32), y.astype(np.float32))["precision"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_what_cannot_be_scored_is_said():
+def test_what_cannot_be_scored_is_refused():
     x = draw(6)
     with pytest.raises(UserError, match="one length, not 5 and 4"):
         prdc(x, draw(6, 4))

@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 
 
 def by_sklearn(samples, x, sigma):
-    """As one leaf: its tree takes small densities as differences of bounds, and is nats off (4.9 of −19 here)."""
+    """With a single leaf: its tree computes small densities from bounds and may be nats off (4.9 of −19 here)."""
     return KernelDensity(bandwidth=sigma, rtol=0, leaf_size=len(samples)).fit(samples).score_samples(x)
 
 

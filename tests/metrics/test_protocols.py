@@ -92,7 +92,7 @@ def test_copies_are_found(against):
         (["sliced_wasserstein"], OTHER, "16"),
     ],
 )
-def test_what_cannot_be_scored_is_told(against, names, data, words):
+def test_what_cannot_be_scored_is_refused(against, names, data, words):
     with pytest.raises(UserError, match=words):
         protocols.score_images(data, against, names)
 
@@ -171,7 +171,7 @@ def test_samples_are_scored_with_their_labels(against):
             protocols.scorer(against, names)(without)
 
 
-def test_a_biased_distance_is_said_once(against):
+def test_a_biased_distance_warns_once(against):
     with pytest.warns(
         UserWarning, match="^frechet_distance of 64 images with 64 features is biased: take more than 64"
     ) as caught:

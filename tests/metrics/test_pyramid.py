@@ -51,7 +51,7 @@ def test_the_distance_of_known_pairs():
 
 
 def by_hand(real, fake, levels, seed):
-    """The whole score once more: every patch cut out by itself, scipy's distance along every direction."""
+    """The whole score computed again, with every patch cut out by itself and scipy's distance along each direction."""
     kernel = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1])[None, :, :, None] / 256
     blur = lambda x: ndimage.convolve(x, kernel, mode="mirror")
     rng, sets = np.random.default_rng(seed), []

@@ -12,7 +12,7 @@ SHAPES += [((5, 8), (5, 8)), ((8, 9), (1, 2)), ((1, 2), (7, 3))]
 
 
 def noise(h, w, c=3):
-    """The hardest of images: every pixel at random, with black and white to overshoot from."""
+    """Random pixels with black and white ones, where bicubic weights overshoot."""
     rng = np.random.default_rng((h, w))
     return np.where(rng.random((h, w, c)) < 0.3, rng.choice([0, 255], (h, w, c)), rng.integers(0, 256, (h, w, c)))
 

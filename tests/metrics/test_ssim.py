@@ -19,7 +19,7 @@ def pictures(n, h, w, c, seed=0):
 
 
 def by_scipy(a, b):
-    """The definition once more, with scipy's convolution in float64 and a loop over images and channels."""
+    """The definition with scipy's convolution in float64 and a loop over images and channels."""
     from scipy.signal import convolve2d
 
     result = []

@@ -47,7 +47,7 @@ def test_concentric_rings_are_as_far_as_their_radii():
 
 
 def test_two_sets_of_one_distribution_get_closer_with_more_points():
-    """Its floor: in three dimensions as n^(-1/3)."""
+    """The distance between sets from one distribution falls as n^(-1/3) in three dimensions."""
     floor = lambda n: np.mean([w1(points(n, 3, seed=[i, 0]), points(n, 3, seed=[i, 1])) for i in range(20)])
     assert floor(64) / floor(512) == pytest.approx(2, rel=0.1)
 

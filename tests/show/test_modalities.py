@@ -131,7 +131,7 @@ def test_video_is_a_film_of_the_grid_and_its_first_frames():
         (show.series, np.zeros((0, 9, 1)), r"series needs \[n, t, d\]; this is float64 \[0, 9, 1\]"),
     ],
 )
-def test_what_cannot_be_drawn_is_said(what, x, words):
+def test_what_cannot_be_drawn_is_refused(what, x, words):
     with pytest.raises(UserError, match=words):
         what.page([{"x": x}])
 

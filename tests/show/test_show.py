@@ -42,7 +42,7 @@ def test_floats_cover_the_bytes():
 
 
 @pytest.mark.parametrize("shape", [(4, 8, 8), (4, 8, 8, 2), (0, 8, 8, 1), (5, 2)])
-def test_what_is_no_image_is_said(shape):
+def test_what_is_no_image_is_refused(shape):
     with pytest.raises(UserError, match=r"images \[n, h, w, 1 or 3\]"):
         show.grid(np.zeros(shape, np.float32))
     with pytest.raises(UserError, match="not finite"):
@@ -128,7 +128,7 @@ def test_points_of_one_dimension_lie_on_a_line():
         (np.full((5, 2), np.nan), np.zeros((5, 2)), "not finite"),
     ],
 )
-def test_what_is_no_point_is_said(points, real, words):
+def test_what_is_no_point_is_refused(points, real, words):
     with pytest.raises(UserError, match=words):
         show.scatter(points, real)
 
