@@ -27,7 +27,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
 from gan_jax import limits
 from gan_jax.engine import gradient, move_inputs, net
-from gan_jax.errors import UserError, keeping
+from gan_jax.errors import UserError, writing
 from gan_jax.game import Game, State
 
 Tree = Any  # a pytree of arrays
@@ -329,7 +329,7 @@ def _numbers(arrays):
 
 def _keep(path, arrays):
     draft = path.with_name(path.name + ".tmp")
-    with keeping(path):
+    with writing(path):
         path.parent.mkdir(exist_ok=True)
         with draft.open("wb") as file:
             np.savez(file, **arrays)

@@ -1,4 +1,4 @@
-"""The one error that speaks to the user, and words for people."""
+"""The one exception that is written for the user, and how its sentences are printed."""
 
 import difflib
 import sys
@@ -12,20 +12,20 @@ PLAIN = str.maketrans({"±": "+/-", "×": "x", "→": "->", "–": "-", "−": "
 
 
 class UserError(ValueError):
-    """Something its reader can mend: one sentence that says what is wrong, where, and what to do.
+    """A mistake that the user can correct: one sentence that says what is wrong, where, and what to do.
 
-    The command line prints it alone and exits with 2; Python code sees an ordinary ValueError.
+    The command line prints the sentence alone and exits with 2; from Python it is an ordinary ValueError.
     """
 
 
 @contextmanager
-def keeping(path: Path):
-    """Around what writes a file of a run. UserError where the system refuses, as on a full disk: the run stops."""
+def writing(path: Path):
+    """Context for writing a file of a run: an OSError, such as a full disk, becomes a UserError."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({error.strerror}): mend that and start again, and the run goes on from its "
+            f"{path} cannot be written ({error.strerror}): fix that and start again, and the run continues from its "
             f"last checkpoint."
         ) from None
 

@@ -1,6 +1,6 @@
-"""How much what comes from outside may take: nothing is allocated, read or unpacked on the word of a header alone.
+"""Reading untrusted files: sizes are checked before anything is allocated, read or unpacked, and nothing is executed.
 
-There is one limit, 16 GiB, and whoever trusts a larger file raises it: GAN_JAX_MEMORY_LIMIT=64.
+The limit is 16 GiB. To read a larger file that you trust, set the environment variable GAN_JAX_MEMORY_LIMIT=64.
 """
 
 import math
@@ -16,8 +16,29 @@ from gan_jax.errors import UserError
 VARIABLE, GIB = "GAN_JAX_MEMORY_LIMIT", "16"
 
 
+def path(word: str | os.PathLike[str]) -> Path:
+    """A path as the user wrote it, `~` expanded.
+
+    >>> path("runs/digits")
+    PosixPath('runs/digits')
+
+    Raises:
+        UserError: for an empty path, and for the home folder of an unknown user.
+    """
+    if not os.fspath(word):
+        raise UserError("A path is empty: name a file or a folder.")
+    try:
+        return Path(word).expanduser()
+    except RuntimeError:
+        raise UserError(f"'{word}' starts with a home folder that is not known: give the whole path.") from None
+
+
 def memory() -> int:
-    """The bytes that a set of images, an archive or a run's State may fill. UserError for a limit that is none."""
+    """Bytes that a set of images, an archive or a run's State may fill.
+
+    Raises:
+        UserError: where GAN_JAX_MEMORY_LIMIT is not a number.
+    """
     word = os.environ.get(VARIABLE) or GIB
     try:
         return int(float(word) * 2**30)
@@ -26,12 +47,12 @@ def memory() -> int:
 
 
 def small() -> int:
-    """The bytes that one picture or one text may fill, a 64th of `memory`: 256 MiB."""
+    """Bytes that one picture or one text file may fill, a 64th of `memory`: 256 MiB."""
     return memory() // 64
 
 
 def check(size: int, what: str, limit: int | None = None) -> None:
-    """UserError where `what` fills more bytes than the limit, by default `memory`."""
+    """Raise a UserError where `what`, of `size` bytes, exceeds the limit (default: `memory`)."""
     limit = memory() if limit is None else limit
     if size > limit:
         much = min(size, 2**70)
@@ -42,21 +63,26 @@ def check(size: int, what: str, limit: int | None = None) -> None:
 
 
 def size(path: Path) -> int:
-    """The bytes of a plain file. OSError for any other: a pipe would be waited for, a device never ends."""
+    """Size in bytes of a regular file. OSError for a pipe, which may block, or a device, which may have no end."""
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(f"'{path}' is no plain file")
+        raise OSError(f"'{path}' is no regular file")
     return found.st_size
 
 
 def text(path: Path) -> str:
-    """A text file. OSError, ValueError where it is none; UserError where it is too large."""
+    """Content of a text file. OSError or ValueError where it cannot be read, UserError where it is too large."""
     check(size(path), f"'{path}'", small())
     return path.read_text()
 
 
 def npz(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npz by name: numbers and strings, never objects. ValueError where it has others or is broken."""
+    """Arrays of a .npz file by name: numbers and strings, never Python objects.
+
+    Raises:
+        ValueError: where the file holds anything else or is corrupt.
+        UserError: where it is too large.
+    """
     try:
         size(path)
         with zipfile.ZipFile(path) as archive:
@@ -65,13 +91,13 @@ def npz(path: Path) -> dict[str, np.ndarray]:
             return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
     except UserError:
         raise
-    except Exception as error:  # zipfile, zlib, NumPy and Python's own parser raise what they like
-        raise ValueError(f"'{path}' holds other things than plain arrays, or is broken: {error}") from error
+    except Exception as error:  # zipfile, zlib, NumPy and Python's parser raise many kinds
+        raise ValueError(f"'{path}' holds other things than plain arrays, or is corrupt: {error}") from error
 
 
 def _array(archive, member):
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
-        raise ValueError(f"{member.filename} is packed as NumPy packs nothing")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # other methods unpack without a bound
+        raise ValueError(f"{member.filename} is compressed by a method that NumPy does not use")
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     with archive.open(member) as file:
         shape, _, dtype = headers[np.lib.format.read_magic(file)](file)

@@ -1,6 +1,7 @@
 import gc
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 from unittest import mock
@@ -41,6 +42,29 @@ def torch_fidelity():
     for name in absent:
         del sys.modules[name]
     return lambda name: importlib.import_module(f"torch_fidelity.{name}")
+
+
+@pytest.fixture
+def alarm():
+    """Fail after a minute, where a pipe would be waited for for ever."""
+
+    def wake(number, frame):
+        pytest.fail("it hangs")
+
+    before = signal.signal(signal.SIGALRM, wake)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def little(monkeypatch):
+    """A limit of 64 MiB, and of 1 MiB for a picture or a text."""
+    from PIL import Image
+
+    monkeypatch.setenv("GAN_JAX_MEMORY_LIMIT", str(1 / 16))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # `load` sets it
 
 
 @pytest.fixture

@@ -147,12 +147,12 @@ def translate(
     spec = describe(Path(run))["batch"]
     channels = jax.tree.leaves(jax.eval_shape(lambda: zeros(loaded.game, spec)))[0].shape[-1]
     written = 0
-    for name, picture in sources.one_by_one(Path(input).expanduser(), channels):
+    for name, _, read in sources.one_by_one(input, channels):
         path = (Path(out) / name).with_suffix(".png")
         if path.exists() or path.is_symlink():
             raise UserError(f"{path} is there already: give an --out that is new or empty.")
         try:
-            made = loaded.translate(to_float(picture[None]), to, jax.random.key(seed))
+            made = loaded.translate(to_float(read()[None]), to, jax.random.key(seed))
         except UserError as error:
             raise UserError(f"'{name}' in '{input}': {error}") from error
         show.save_png(path, to_bytes(made)[0])

@@ -1,4 +1,4 @@
-"""Images that stay on disk: an array to whoever looks at it, and read where it is indexed."""
+"""Images that stay on disk and are read where they are indexed."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-CHUNK = 256  # images that a thread reads at once
+CHUNK = 256  # images read at once by a thread
 
 
 @dataclass(frozen=True)
 class OnDisk:
-    """uint8 [n, h, w, c], of which only the rows asked for are ever in memory; `np.asarray` reads them all."""
+    """uint8 [n, h, w, c] with the interface of an array; indexing reads those rows, `np.asarray` reads all of them."""
 
-    read: Callable[[Sequence[int]], np.ndarray]  # rows -> [rows, h, w, c]; from any thread
+    read: Callable[[Sequence[int]], np.ndarray]  # rows -> [rows, h, w, c]; thread-safe
     shape: tuple[int, int, int, int]
-    identity: str  # of what lies on the disk
+    identity: str  # of the files, for the content hash
 
     dtype: ClassVar = np.dtype(np.uint8)
     ndim: ClassVar = 4
@@ -30,7 +30,7 @@ class OnDisk:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """An image, or those of a slice or of integers [rows], negative ones from the end. IndexError beyond it."""
+        """One image, or several by a slice or by integers [rows]. IndexError beyond the end."""
         n = range(len(self))
         if isinstance(rows, slice):
             return self.read(n[rows])
@@ -44,13 +44,13 @@ class OnDisk:
         def place(start):
             x[start : start + CHUNK] = self.read(n[start : start + CHUNK])
 
-        with ThreadPoolExecutor() as pool:  # decoders let go of the lock
+        with ThreadPoolExecutor() as pool:  # decoders release the interpreter's lock
             list(pool.map(place, n[::CHUNK]))
         return x if dtype is None else x.astype(dtype)
 
 
 def mirrored(x: OnDisk) -> OnDisk:
-    """The images, and then their left-right mirror images."""
+    """The n images and their left-right mirror images, 2n in all."""
     n = len(x)
 
     def read(rows):

@@ -1,64 +1,60 @@
-"""The batch plan: which examples each round reads, as a function of the seed and the round alone.
+"""The batch plan: which examples each round reads, a pure function of the seed and the round.
 
-The real images of a training are one infinite stream, epoch after epoch, each epoch a permutation of the whole
-set. Round t reads the next slices · batch of them; batches run on across an epoch's edge, so that every example
-is read exactly e times in e epochs. Sets that are not paired have a stream each. There is no iterator and nothing to
-save.
+The real examples of a training form one infinite stream, epoch after epoch, each epoch a permutation of the whole set.
+Round t reads the next slices · batch of them. A batch may span two epochs, so that every example is read exactly e
+times in e epochs. Sets that are not paired have a stream each. There is no iterator state to save.
 """
 
 import contextlib
 import functools
 import math
 import sys
+from collections import deque
 from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Int32, Shaped
 
-from gan_jax.data.disk import OnDisk
+from gan_jax.data.disk import CHUNK, OnDisk
 from gan_jax.errors import UserError
 from gan_jax.pixels import to_float
 
-Set = Mapping[str, Shaped[np.ndarray | OnDisk, "_ ..."]]  # {"x": [n, h, w, c]}, and "y": [n] where there are labels
-Data = Set | Mapping[str, Set]  # or several sets, {"A": {"x": …}, "B": {"x": …}}, each read in an order of its own
-
-
-def as_data(data: Any) -> Data:
-    """What a user gives: a set, several, or the x of one; what is neither in memory nor OnDisk becomes an array."""
-    data = data if isinstance(data, Mapping) else {"x": data}
-    array = lambda x: x if isinstance(x, OnDisk) else np.asarray(x)
-    found: Any = {name: as_data(x) if isinstance(x, Mapping) else array(x) for name, x in data.items()}
-    return found
+Set = Mapping[str, Shaped[np.ndarray | OnDisk, "_ ..."]]  # {"x": [n, …]}, and "y": [n, …] where there are labels
+Data = Set | Mapping[str, Set]  # or sets that are not paired, {"A": {"x": …}, "B": {"x": …}}, each in its own order
 
 
 def lengths(data: Data) -> int | dict[str, int]:
-    """How many examples a set has, or each of several."""
+    """Number of examples of a set, or {name: number} of several."""
     return {name: len(one["x"]) for name, one in data.items()} if several(data) else len(data["x"])
 
 
 def epoch(data: Data) -> int:
-    """How many examples an epoch reads: those of the set, of several the largest's."""
+    """Number of examples in an epoch: those of the set, or of the largest of several."""
     return max(jax.tree.leaves(lengths(data)))
 
 
 def several(data: Data) -> bool:
-    """Whether this is not one set but some."""
+    """Whether the data are several sets, {name: set}."""
     return isinstance(next(iter(data.values())), Mapping)
 
 
 def permutation(seed: int, epoch: int, n: int) -> Int32[np.ndarray, "{n}"]:
     """The order of an epoch: the argsort of n raw words of Philox keyed by (seed, epoch).
 
-    NumPy promises the words of a bit generator for all versions, and `Generator.permutation` for none.
+    NumPy keeps the words of a bit generator the same in all versions, but not `Generator.permutation`.
+
+    >>> permutation(0, 0, 10).tolist()
+    [0, 2, 9, 1, 8, 5, 4, 3, 6, 7]
     """
     return _orders(seed, n)(epoch)
 
 
-@functools.lru_cache(maxsize=1024)  # seeds: every member of a population has its own
+@functools.lru_cache(maxsize=1024)  # seeds, one per member of a population
 def _orders(seed, n):
-    """Epoch -> its order; the last two are kept."""
+    """epoch -> its order; the last two are cached."""
     return functools.lru_cache(maxsize=2)(functools.partial(_order, seed, n))
 
 
@@ -70,63 +66,82 @@ def _order(seed, n, epoch):
 
 
 def stream(seed: int, start: int, count: int, n: int) -> Int32[np.ndarray, " {count}"]:
-    """The examples at the places start … start + count − 1 of a training's stream."""
+    """Examples at positions start … start + count − 1 of the stream of a set of n."""
     epochs, places = np.divmod(np.arange(start, start + count), n)
     return np.concatenate([permutation(seed, int(e), n)[places[epochs == e]] for e in np.unique(epochs)])
 
 
 def streams(seed: int, start: int, count: int, n: int | Mapping[str, int]) -> Any:
-    """`stream` of a set of n examples; of several, {name: n}, {name: its own}, as unrelated as those of two seeds."""
+    """`stream` of a set of n examples; of several, {name: n}, one each, independent as if of different seeds."""
     if not isinstance(n, Mapping):
         return stream(seed, start, count, n)
     return {name: stream(seed + (i << 32), start, count, n[name]) for i, name in enumerate(sorted(n))}
 
 
 def batch_indices(seed: int, step: int, n: int, batch: int, slices: int = 1) -> Int32[np.ndarray, "{slices} {batch}"]:
-    """The examples of round `step`: slice s, row b is place (step·slices + s)·batch + b of the stream."""
+    """The examples of round `step`: slice s, row b is position (step·slices + s)·batch + b of the stream.
+
+    >>> batch_indices(0, step=1, n=10, batch=4).tolist()  # the fifth to eighth of the permutation
+    [[8, 5, 4, 3]]
+    """
     return stream(seed, step * slices * batch, slices * batch, n).reshape(slices, batch)
 
 
 def read(data: Data, seed: int, place: int, slices: int, batch: int) -> Any:
-    """{"x": [slices, B, …], …} from that place of the stream on, of several sets {"A": {"x": …}, …}; bytes as they
-    are."""
+    """{"x": [slices, B, …], …} from position `place` of the stream; of several sets {"A": {"x": …}, …}.
+
+    uint8 is not scaled.
+    """
     found = take(data, streams(seed, place, slices * batch, lengths(data)))
     return jax.tree.map(lambda x: x.reshape(slices, batch, *x.shape[1:]), found)
 
 
 def take(data: Any, rows: Any) -> Any:
-    """The examples `rows` of a set, {"x": [*rows, …], …}, or {name: rows} of several."""
+    """The examples `rows` of a set, {"x": [*rows, …], …}; of several, `rows` is {name: rows}."""
     if isinstance(rows, Mapping):
         return {name: take(data[name], own) for name, own in rows.items()}
     return {name: leaf[rows] for name, leaf in data.items()}
 
 
 def rounds(epochs: int | float, n: int, batch: int, slices: int = 1) -> int:
-    """⌈epochs · n / (slices · batch)⌉: the rounds that read every example `epochs` times."""
+    """⌈epochs · n / (slices · batch)⌉: the rounds that read every example `epochs` times.
+
+    >>> rounds(50, n=60_000, batch=256)
+    11719
+    """
     return math.ceil(epochs * n / (slices * batch))
 
 
 def check_enough(data: Data, batch: int) -> None:
-    """UserError where a batch is larger than the set, or the smallest of several."""
+    """Raise a UserError where a batch is larger than the set, or than the smallest of several."""
     n = min(jax.tree.leaves(lengths(data)))
     if n < batch:
         raise UserError(f"a batch of {batch} is more than the {n} images there are: give --batch {n} or less.")
 
 
 def gather(data: Any, indices: Any) -> Any:
-    """The batch {"x": [slices, batch, …], …} of a plan's indices [slices, batch], from a set on the device."""
+    """The batch {"x": [slices, batch, …], …} at indices [slices, batch] of a set on the device, uint8 as floats."""
     return jax.tree.map(to_float, take(data, indices))
 
 
 def batches(
     data: Data, seed: int, place: int, batch: int, rows: slice = slice(None), *, threads: int = 4, ahead: int = 8
 ) -> Generator[Any]:
-    """{"x": [rows, …], …}: the stream of `seed` from `place` on, batch after batch without end, of each only `rows`.
+    """Batches {"x": [rows, …], …} without end, for a set in memory or on disk that is not on the device.
 
-    For a set that is not on the device: bytes as they are, in memory or on disk. Threads prepare a batch each, up to
-    `ahead` before it is asked for; what they are asked for does not depend on them. To close the iterator ends them.
-    Process p of P takes the rows slice(p * batch // P, (p + 1) * batch // P).
-    UserError for a picture that has disappeared or is corrupt, when its batch is asked for.
+    Threads read ahead; closing the iterator ends them. The batches do not depend on the number of threads.
+
+    Args:
+        data: one set or several; uint8 is not scaled.
+        seed: of the stream.
+        place: position of the first batch in the stream.
+        batch: examples of a batch.
+        rows: which of them to read: slice(p * batch // P, (p + 1) * batch // P) in process p of P.
+        threads: each reads one batch at a time.
+        ahead: batches that are read before they are asked for.
+
+    Raises:
+        UserError: where a picture is missing or corrupt, when its batch is asked for.
     """
     import grain
 
@@ -135,7 +150,31 @@ def batches(
     def own(i):
         return take(data, jax.tree.map(lambda order: order[rows], streams(seed, place + i * batch, batch, n)))
 
-    # A batch is one element: a thread that decodes it whole hands over 1/batch as often as one element an image.
+    # One element is a whole batch: threads synchronise once a batch instead of once an image.
     source = grain.MapDataset.range(sys.maxsize).map(own)
     with contextlib.closing(iter(source.to_iter_dataset(grain.ReadOptions(threads, ahead)))) as prepared:
         yield from prepared
+
+
+def chunks(data: Set, size: int = CHUNK, rows: Any = None, threads: int = 4) -> Generator[Set]:
+    """The set in parts of at most `size` examples, in order, so that no more than a few parts are in memory at once.
+
+    >>> [part["x"].shape for part in chunks({"x": np.zeros((7, 2))}, 3)]
+    [(3, 2), (3, 2), (1, 2)]
+
+    Args:
+        data: one set, in memory or on disk; uint8 is not scaled.
+        size: examples of a part.
+        rows: which examples, integers [m], by default all.
+        threads: each reads one part at a time, ahead of the caller.
+    """
+    n = len(data["x"]) if rows is None else len(rows)
+    parts = (slice(i, i + size) if rows is None else rows[i : i + size] for i in range(0, n, size))
+    waiting: deque[Any] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for part in parts:
+            waiting.append(pool.submit(take, data, part))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

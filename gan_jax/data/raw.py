@@ -1,4 +1,4 @@
-"""Raw files as their authors published them: idx (MNIST and its kin) and CIFAR-10's binary batches."""
+"""Raw files as published: idx (MNIST, Fashion-MNIST …) and CIFAR-10's binary batches."""
 
 import gzip
 import math
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from gan_jax import limits
+from gan_jax.data import formats
 from gan_jax.errors import UserError
 
 IDX = {"train": "train-images*ubyte*", "test": "t10k-images*ubyte*"}
@@ -25,7 +26,9 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
         with gzip.open(path) if packed else path.open("rb") as file:
             zeros, kind, rank = struct.unpack(">HBB", file.read(4))
             if (zeros, kind) != (0, 8):
-                raise UserError(f"'{path}' is no idx file: it starts with {zeros:04x}{kind:02x}, not with 000008.")
+                starts = f"no idx file: it starts with {zeros:04x}{kind:02x}, not with 000008"
+                what = formats.kind(path)
+                raise UserError(f"'{path}' is {f'{what}, no idx file: fetch it again' if what else starts}.")
             if rank > 4:
                 raise UserError(f"'{path}' is no idx file of images or labels: its header names {rank} axes.")
             shape = struct.unpack(f">{rank}I", file.read(4 * rank))
@@ -43,7 +46,7 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
 
 
 def _read(file, most):
-    """At most so many bytes, taken as they come: the file may have fewer than its header says, or unpack to more."""
+    """At most `most` bytes, in parts: a file may have fewer than its header says, or unpack to more."""
     body = bytearray()
     while part := file.read(min(most - len(body), 2**20)):
         body += part
@@ -51,7 +54,7 @@ def _read(file, most):
 
 
 def read_idx_pair(path: Path) -> dict[str, np.ndarray]:
-    """The images in an idx file, with the labels that lie beside it under the matching name."""
+    """The images in an idx file, with the labels in the file of the matching name beside it, if there is one."""
     x = read_idx(path)
     if x.ndim not in (3, 4):
         raise UserError(f"'{path}' holds an array of shape {x.shape}: give the file of images, [n, h, w].")
@@ -67,18 +70,18 @@ def read_idx_folder(folder: Path, split: str) -> dict[str, np.ndarray]:
 
 
 def read_cifar10(folder: Path, split: str) -> dict[str, np.ndarray]:
-    """CIFAR-10's binary version: rows of one label and 3 x 32 x 32 bytes, colour by colour."""
+    """CIFAR-10's binary version: rows of one label and 3 x 32 x 32 bytes, channels first."""
     files = _of_split(folder, CIFAR10, split)
     rows = [_whole(file) for file in files]
     for file, row in zip(files, rows, strict=True):
         if len(row) % 3073 or not len(row) or row[::3073].max() > 9:
-            raise UserError(f"'{file}' is truncated or corrupt: it is not made of CIFAR-10's rows of 3,073 bytes.")
+            raise UserError(f"'{file}' is truncated or corrupt: its rows are not CIFAR-10's, of 3,073 bytes.")
     rows = np.concatenate(rows).reshape(-1, 3073)
     return {"x": rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), "y": rows[:, 0]}
 
 
 def _whole(path):
-    """The bytes of a plain file."""
+    """The bytes of a regular file."""
     try:
         limits.check(limits.size(path), f"'{path}'")
         return np.frombuffer(path.read_bytes(), np.uint8)

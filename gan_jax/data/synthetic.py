@@ -1,6 +1,7 @@
-"""Sets that are made: of others, or drawn from a distribution.
+"""Synthetic sets: made of other sets, or drawn from a distribution.
 
-Drawn from the raw words of Philox, which NumPy promises for all versions: a set's hash is part of a run's identity.
+Random numbers come from the raw words of Philox, which NumPy keeps the same in all versions, because a set's hash is
+part of a run's identity.
 """
 
 import numpy as np
@@ -11,10 +12,18 @@ from gan_jax.mixtures import Mixture
 
 
 def stack(digits: Set, n: int = 128_000, seed: int = 0) -> dict[str, np.ndarray]:
-    """Stacked MNIST: {"x": uint8 [n, h, w, 3], "y": int32 [n] in 0 … 999}, three grey digits drawn for each as R, G, B.
+    """Stacked MNIST: three random digits as the channels R, G, B of one image; 1,000 modes.
 
-    y = 100·R + 10·G + B, so there are 1,000 modes. 128,000 as in Lin et al. 2018 (PacGAN), Table 2.
-    UserError for digits in colour or without labels.
+    Args:
+        digits: grey images [m, h, w, 1] and their labels.
+        n: 128,000 as in Lin et al. 2018 (PacGAN), Table 2.
+        seed: of the digits drawn.
+
+    Returns:
+        {"x": uint8 [n, h, w, 3], "y": int32 [n]}, y = 100·R + 10·G + B.
+
+    Raises:
+        UserError: for digits in colour or without labels.
     """
     if digits["x"].shape[3:] != (1,) or "y" not in digits:
         raise UserError("A stack is made of grey digits [n, h, w, 1] and their labels: give such a set.")
@@ -24,7 +33,7 @@ def stack(digits: Set, n: int = 128_000, seed: int = 0) -> dict[str, np.ndarray]
 
 
 def mixture(m: Mixture, n: int = 100_000, seed: int = 0) -> dict[str, np.ndarray]:
-    """{"x": float32 [n, d]}: exact samples of a mixture of Gaussians."""
+    """{"x": float32 [n, d]}: independent samples of a mixture of Gaussians."""
     words = np.random.Philox(seed).random_raw(n + 2 * n * m.noisy)
     x = m.centres[words[:n] % len(m.centres)]
     x[:, : m.noisy] += m.sigma * _normal(words[n:]).reshape(n, m.noisy)
@@ -32,7 +41,7 @@ def mixture(m: Mixture, n: int = 100_000, seed: int = 0) -> dict[str, np.ndarray
 
 
 def swiss_roll(n: int = 100_000, noise: float = 0.25, seed: int = 0) -> dict[str, np.ndarray]:
-    """{"x": float32 [n, 2]}: t (cos t, sin t) with t uniform in (3π/2, 9π/2), and normal noise; as scikit-learn's."""
+    """{"x": float32 [n, 2]}: t (cos t, sin t), t uniform in (3π/2, 9π/2), plus normal noise; as in scikit-learn."""
     words = np.random.Philox(seed).random_raw(5 * n)
     t = 1.5 * np.pi * (1 + 2 * _uniform(words[:n]))
     x = t[:, None] * np.stack([np.cos(t), np.sin(t)], 1) + noise * _normal(words[n:]).reshape(n, 2)
@@ -40,14 +49,14 @@ def swiss_roll(n: int = 100_000, noise: float = 0.25, seed: int = 0) -> dict[str
 
 
 def _uniform(words):
-    """In (0, 1), of 53 bits."""
+    """Uniform numbers in (0, 1) of 53 bits."""
     return ((words >> 11) + 0.5) / 2**53
 
 
 def _normal(words):
-    """Half as many normal numbers as words: Box and Muller 1958.
+    """Half as many normal numbers as words, by Box and Muller 1958.
 
-    Where the last bit of a float64 logarithm or cosine differs between machines, float32 will round it away.
+    The last bit of a float64 logarithm or cosine may differ between machines; rounding to float32 removes it.
     """
     u, v = _uniform(words).reshape(2, -1)
     return np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)

@@ -1,9 +1,8 @@
-"""TensorFlow Datasets as a source, read without TensorFlow."""
+"""TensorFlow Datasets (TFDS), read without TensorFlow."""
 
 import io
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from gan_jax.errors import UserError
 def read_tfds(source: str, split: str, fit: Fit, resident: int) -> dict[str, np.ndarray | OnDisk]:
     """A prepared set of images, `tfds:NAME` or `tfds:NAME@DATA_DIR`, in its own order.
 
-    Labels are read at the beginning, and pictures too where they take no more than `resident` bytes when decoded.
+    Labels are read at once; pictures too, unless they take more than `resident` bytes when decoded.
     """
     builder = _builder(source)
     from tensorflow_datasets import features
@@ -37,7 +36,7 @@ def read_tfds(source: str, split: str, fit: Fit, resident: int) -> dict[str, np.
 
 
 def _records(builder, source, split, x_name):
-    """The records of a split, to be read in any order, their pictures still encoded."""
+    """The records of a split, with random access, their pictures still encoded."""
     from tensorflow_datasets import decode
 
     try:
@@ -51,24 +50,27 @@ def _records(builder, source, split, x_name):
 def _examples(records, rows, source):
     try:
         return records.__getitems__(rows)
-    except RuntimeError as error:  # what array_record raises for a bad file, and for none
+    except RuntimeError as error:  # array_record raises it for bad and for missing files
         raise UserError(f"'{source}' is truncated or corrupt ({error}): prepare it again.") from error
 
 
 def _builder(source):
-    """TFDS's builder of a set that lies prepared in DATA_DIR, or in TFDS's own folder."""
-    name, _, data_dir = source.removeprefix("tfds:").partition("@")
-    if not re.fullmatch(r"\w+(/\w[\w.-]*)?(:[\d*][\d.*]*)?", name):  # namespaces are fetched, arguments are code's
+    """The TFDS builder of a set that is prepared in DATA_DIR, or in TFDS's default folder."""
+    name, _, folder = source.removeprefix("tfds:").partition("@")
+    data_dir = limits.path(folder) if folder else None
+    if not re.fullmatch(
+        r"\w+(/\w[\w.-]*)?(:[\d*][\d.*]*)?", name
+    ):  # a namespace would be downloaded, arguments run as code
         raise UserError(f"'{source}' has no name of a set: give tfds:NAME, NAME/CONFIG or NAME:VERSION.")
     for depth in ("*", "*/*") if data_dir else ():
-        for path in Path(data_dir).expanduser().glob(f"{re.split('[/:]', name)[0]}/{depth}/features.json"):
+        for path in data_dir.glob(f"{re.split('[/:]', name)[0]}/{depth}/features.json"):
             _check_features(path)
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise UserError(f"'{source}' needs TFDS: pip install tensorflow-datasets importlib_resources.") from error
     try:
-        builder = tfds.builder(name, data_dir=data_dir or None)
+        builder = tfds.builder(name, data_dir=data_dir)
     except (ValueError, AssertionError) as error:  # an unknown name; an unknown version
         raise UserError(f"'{source}': TFDS knows no set '{name}', see its catalogue for the names.") from error
     if not builder.is_prepared():
@@ -80,7 +82,7 @@ def _builder(source):
 
 
 def _check_features(path):
-    """UserError for features that are not TFDS's own: it would import any module that their file names."""
+    """UserError for features that are not TFDS's own: TFDS would import any module that their file names."""
     try:
         named = set(_classes(json.loads(limits.text(path))))
     except UserError:
@@ -88,11 +90,11 @@ def _check_features(path):
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{path}' is truncated or corrupt ({error}): prepare the set again.") from error
     if foreign := [name for name in named if not str(name).startswith("tensorflow_datasets.core.features.")]:
-        raise UserError(f"'{path}' names {foreign[0]!r}, no feature of TFDS: only its own are loaded.")
+        raise UserError(f"'{path}' names {foreign[0]!r}, no feature of TFDS: only TFDS's own are loaded.")
 
 
 def _classes(node):
-    """The names of classes anywhere in features.json, in the JSON that it holds as text too."""
+    """The names of classes anywhere in features.json, including the JSON that it holds as text."""
     if isinstance(node, dict):
         yield from (node[key] for key in ("pythonClassName", "python_class_name", "type") if key in node)
         yield from _classes(list(node.values()))

@@ -11,7 +11,7 @@ import jax
 from gan_jax import population
 from gan_jax.data import Data, content_hash
 from gan_jax.engine import carry
-from gan_jax.errors import UserError, keeping
+from gan_jax.errors import UserError, writing
 from gan_jax.runs import paper as papers
 from gan_jax.runs.paper import Paper
 from gan_jax.runs.run import as_schedule, batch_spec, describe, left_by, load, open_folder, read_rows, write_text, zeros
@@ -81,7 +81,7 @@ def fork(
     rows = [row for row in rows if row["step"] <= t]
     pictures = [] if member is not None else (folder / "samples").glob("*.png")
     with open_folder(out, title, fields, content_hash(data), spec, members, {"fork": came_from}):
-        with keeping(out):
+        with writing(out):
             write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
             for picture in pictures:
                 if not picture.stem.isdigit() or int(picture.stem) <= t:

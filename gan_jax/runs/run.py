@@ -27,7 +27,7 @@ import numpy as np
 
 from gan_jax import limits, population
 from gan_jax.engine import net
-from gan_jax.errors import UserError, keeping
+from gan_jax.errors import UserError, writing
 from gan_jax.game import Game, State
 from gan_jax.net import Nets
 from gan_jax.population import Games
@@ -393,7 +393,7 @@ def _is_row(row):
 def cut_rows(folder: Path, step: int) -> None:
     """Cut metrics.jsonl back to the rows up to `step`, from which a run goes on."""
     rows = [json.dumps(row) + "\n" for row in read_rows(folder) if row["step"] <= step]
-    with keeping(folder / "metrics.jsonl"):
+    with writing(folder / "metrics.jsonl"):
         write_text(folder / "metrics.jsonl", "".join(rows))
 
 

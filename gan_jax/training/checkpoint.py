@@ -25,7 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from gan_jax import limits
-from gan_jax.errors import UserError, keeping
+from gan_jax.errors import UserError, writing
 
 Tree = Any  # a pytree of arrays
 Saves = ocp.CheckpointManager
@@ -108,7 +108,7 @@ def seal(saves: Saves) -> None:
         if not (folder / SEAL).exists():
             unfinished = folder / f"{SEAL}.tmp"
             unfinished.unlink(missing_ok=True)  # it might be a link to elsewhere
-            with keeping(folder / SEAL):
+            with writing(folder / SEAL):
                 unfinished.write_text(json.dumps(_checksums(folder), indent=1))
                 unfinished.replace(folder / SEAL)
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from gan_jax.errors import UserError, keeping
+from gan_jax.errors import UserError, writing
 from gan_jax.game import State
 from gan_jax.population import Games
 from gan_jax.training import parallel
@@ -95,7 +95,7 @@ class Log:
             self.bar.write("  ".join(said))
         if self.folder:
             path = self.folder / "metrics.jsonl"
-            with keeping(path), path.open("a") as file:
+            with writing(path), path.open("a") as file:
                 file.write("".join(json.dumps(r) + "\n" for r in [*rows, row]))
         for write in self.writers:
             write(row)

@@ -1,51 +1,20 @@
 """Every source against the bytes it was written from."""
 
 import gzip
-import io
 import os
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import COLOUR, GREY, LABELS, REAL, idx, png, real, tar, write
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from gan_jax.data import content_hash, load, mirror
 
 rng = np.random.default_rng(0)
-GREY = rng.integers(0, 256, (6, 5, 4, 1), np.uint8)
-COLOUR = rng.integers(0, 256, (6, 5, 4, 3), np.uint8)
-LABELS = np.array([3, 0, 1, 1, 2, 0], np.uint8)
-
-
-def png(pixels, **how):
-    file = io.BytesIO()
-    Image.fromarray(pixels.squeeze()).save(file, how.pop("format", "png"), **how)
-    return file.getvalue()
-
-
-def write(root, files):
-    for name, content in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(content)
-    return root
-
-
-def tar(path, files):
-    with tarfile.open(path, "w" + {".tar": ""}.get(path.suffix, f":{path.suffix[1:]}")) as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path
-
-
-def idx(array):
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    return header + array.tobytes()
 
 
 def same(data, x, y=None):
@@ -165,13 +134,34 @@ def test_modes_become_grey_or_colour(tmp_path):
     pictures = {"a": noise, "b": noise.convert("RGB"), "c": palette, "d": noise.convert("LA"), "e": noise.convert("1")}
     for name, picture in pictures.items():
         picture.save(tmp_path / f"{name}.png")
-    x = load(tmp_path, channels=3)["x"]
-    np.testing.assert_array_equal(x[0], x[1])
-    np.testing.assert_array_equal(x[2], np.asarray(palette.convert("RGBA"))[..., :3])
-    np.testing.assert_array_equal(x[3], np.asarray(noise.convert("LA"))[..., :1].repeat(3, -1))
+    x, grey = (load(tmp_path, channels=channels)["x"] for channels in (3, 1))
+    np.testing.assert_array_equal(x[1], np.asarray(noise)[..., :3])
+    for found, transparent in zip(x[[0, 2, 3]], (noise, palette.convert("RGBA"), noise.convert("LA")), strict=True):
+        colour, alpha = np.split(np.asarray(transparent) / 255, [-1], -1)
+        shown = 255 * (colour * alpha + (1 - alpha))
+        np.testing.assert_allclose(found, shown.repeat(3 // colour.shape[2], 2), atol=1)
     assert set(x[4].ravel()) == {0, 255}
-    luma = np.asarray(noise)[..., :3] @ [0.299, 0.587, 0.114]  # ITU-R 601
-    np.testing.assert_allclose(load(tmp_path, channels=1)["x"][0, ..., 0], luma, atol=1)
+    np.testing.assert_allclose(grey[..., 0], x @ [0.299, 0.587, 0.114], atol=1)  # ITU-R 601
+
+
+def test_what_is_invisible_is_white_however_a_file_says_so(tmp_path):
+    """By alpha, by one transparent colour, by a palette: where a viewer shows its background."""
+    red, clear = np.full((4, 4, 4), [255, 0, 0, 255], np.uint8), np.array([9, 8, 7, 0])
+    red[0] = clear
+    rgb, grey = Image.fromarray(red[..., :3]), Image.fromarray(red[..., 0])
+    palette = rgb.quantize(2)
+    kinds = {
+        "alpha": (Image.fromarray(red), {}),
+        "key": (rgb, {"transparency": (9, 8, 7)}),
+        "grey": (grey, {"transparency": 9}),
+        "palette": (palette, {"transparency": palette.getpixel((0, 0))}),
+    }
+    for name, (picture, how) in kinds.items():
+        (tmp_path / name).mkdir()
+        picture.save(tmp_path / name / "a.png", **how)
+        (x,) = load(tmp_path / name)["x"]
+        assert (x[0] == 255).all() and (x[1:] == red[1:, :, : x.shape[2]]).all(), name
+        assert x.shape[2] == (1 if name == "grey" else 3)
 
 
 def test_photos_come_upright(tmp_path):
@@ -235,10 +225,6 @@ def test_heavy_things_are_imported_when_needed(environment):
     code = "import sys, gan_jax.data; print({'PIL', 'sklearn', 'tensorflow_datasets'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
     assert ran.stdout == b"set()\n"
-
-
-real = pytest.mark.skipif("GAN_JAX_DATA" not in os.environ, reason="set GAN_JAX_DATA to the folder of real data sets")
-REAL = Path(os.environ.get("GAN_JAX_DATA", "."))
 
 
 @real

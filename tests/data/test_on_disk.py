@@ -144,7 +144,7 @@ def moved(folder, tmp_path):
 
 SPOILT = {
     "has disappeared: put it back and start again.": Path.unlink,
-    "is a truncated or corrupt picture: mend it or take it away.": lambda path: os.truncate(path, 99),
+    "is a truncated or corrupt picture: replace or remove it.": lambda path: os.truncate(path, 99),
     "is 5x4 in .*: give --size N to make them all N x N.": lambda path: Image.new("RGB", (5, 4)).save(path),
 }
 

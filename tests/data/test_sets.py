@@ -9,11 +9,11 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
-from test_data import png, tar, write
+from pictures import png, tar, write
 from toy import bits
 
 from gan_jax import losses, train
-from gan_jax.data import OnDisk, as_data, batches, content_hash, epoch, lengths, load, one_by_one, read, stream, streams
+from gan_jax.data import OnDisk, batches, content_hash, epoch, lengths, load, read, stream, streams
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
@@ -39,12 +39,6 @@ def test_each_set_has_an_order_of_its_own():
     assert (orders["A"] != orders["B"]).mean() > 0.7
     other = streams(4, 5, 30, {"A": 12, "B": 12})
     assert all((orders[a] != other[b]).any() for a in "AB" for b in "AB")
-
-
-def test_lists_become_arrays():
-    found = as_data({"A": {"x": A.tolist()}, "B": {"x": B}})
-    np.testing.assert_array_equal(found["A"]["x"], A)
-    np.testing.assert_array_equal(as_data(A.tolist())["x"], A)
 
 
 def test_a_set_is_read_evenly_and_its_rows_stay_together():
@@ -157,25 +151,6 @@ def test_both_halves_of_a_pair_are_fitted_alike(tmp_path):
         load(where, size=8, pairs=True)
     with pytest.raises(UserError, match="no pairs side by side: the width must be even"):
         load(pairs[:, :, :19], pairs=True)
-
-
-def test_pictures_one_by_one(tmp_path):
-    shapes = {"b.png": (3, 4), "sub/a.png": (5, 6), "c.JPG": (7, 8)}
-    pictures = {name: rng.integers(0, 256, (*shape, 3), np.uint8) for name, shape in shapes.items()}
-    where = write(tmp_path / "in", {name: png(x) for name, x in pictures.items()} | {"notes.txt": b"no picture"})
-    for source in (where, tar(tmp_path / "in.tar", {name: png(x) for name, x in pictures.items()})):
-        found = dict(one_by_one(source, None))
-        assert list(found) == sorted(shapes)
-        for name, x in found.items():
-            np.testing.assert_array_equal(x, pictures[name])
-    ((name, x),) = one_by_one(where / "b.png", 1)
-    assert name == "b.png" and x.shape == (3, 4, 1)
-    outside = tar(tmp_path / "outside.tar", {"../evil.png": png(x), "/abs/a.png": png(x)})
-    assert [name for name, _ in one_by_one(outside, None)] == ["abs/a.png"]  # no name leads out of a folder
-    with pytest.raises(UserError, match="no pictures in it"):
-        list(one_by_one(write(tmp_path / "empty", {"x.txt": b""}), None))
-    with pytest.raises(UserError, match="does not exist: give a folder, a tar or a picture"):
-        list(one_by_one(tmp_path / "none", None))
 
 
 @pytest.mark.skipif("GAN_JAX_DATA" not in os.environ, reason="GAN_JAX_DATA names no folder of data")

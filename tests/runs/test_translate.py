@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 from conftest import OFTEN
+from pictures import png, write
 from PIL import Image
-from test_data import png, write
 
 from gan_jax import load
 from gan_jax.cli import flags
