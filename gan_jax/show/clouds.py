@@ -6,7 +6,7 @@ from jaxtyping import Num, UInt8
 from gan_jax.errors import UserError
 from gan_jax.show.files import png
 from gan_jax.show.grids import tiles
-from gan_jax.show.pages import MEMBERS, Show
+from gan_jax.show.pages import MEMBERS, Show, finite
 
 SIDE, DOT = 512, 3  # pixels of a picture of points, and of a point
 INKS = (0.4, (20, 70, 190)), (0.7, (200, 200, 190))  # opacity and RGB of a point, and of a real one
@@ -66,7 +66,8 @@ def _draw(samples, real):
 
 
 def _members(samples, real):
-    return {"png": png(tiles([_cloud(one, real) for one in samples[:MEMBERS]]))}
+    blank = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    return {"png": png(tiles([_cloud(one, real) if finite(one) else blank for one in samples[:MEMBERS]]))}
 
 
 points = Show(_draw, n=2500, members=_members, n_members=2500)

@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 
 from gan_jax.errors import UserError
 from gan_jax.show.files import png, write
-from gan_jax.show.grids import grid
-from gan_jax.show.pages import MEMBERS, ROW, Show
+from gan_jax.show.grids import grid, rows
+from gan_jax.show.pages import ROW, Show
 
 FRAMES = 60  # of a progress film, at most
 
@@ -64,17 +64,12 @@ def video_at(rate: int | float) -> Show:
     return Show(
         lambda samples, real: _film(samples["x"], None, rate),
         n=16,
-        members=lambda samples, real: _film(*_rows(samples), rate),
+        members=lambda samples, real: _film(rows(samples), min(ROW, len(samples[0]["x"])), rate),
     )
 
 
 video = video_at(10)
 """`video_at` 10 frames a second."""
-
-
-def _rows(samples):
-    rows = [np.asarray(one["x"])[:ROW] for one in samples[:MEMBERS]]
-    return np.concatenate(rows), len(rows[0])
 
 
 def _film(x, columns, rate):

@@ -8,7 +8,7 @@ from jaxtyping import Num, UInt8
 from gan_jax.errors import UserError
 from gan_jax.pixels import to_bytes
 from gan_jax.show.files import png
-from gan_jax.show.pages import MEMBERS, ROW, Show
+from gan_jax.show.pages import MEMBERS, ROW, Set, Show, finite
 
 WIDE = 256  # pixels: a narrower grid is enlarged
 GAP, GREY = 2, 128  # pixels between images, and their shade
@@ -73,9 +73,14 @@ def _draw(samples, real):
     return {"png": png(grid(samples["x"]))}
 
 
+def rows(samples: Sequence[Set]) -> Num[np.ndarray, "n ..."]:
+    """The first ROW samples of each of the first MEMBERS members, one after another; 0 where a member has diverged."""
+    some = [np.asarray(one["x"])[:ROW] if finite(one) else np.zeros_like(one["x"][:ROW]) for one in samples[:MEMBERS]]
+    return np.concatenate(some)
+
+
 def _members(samples, real):
-    rows = [np.asarray(one["x"])[:ROW] for one in samples[:MEMBERS]]
-    return {"png": png(grid(np.concatenate(rows), columns=len(rows[0])))}
+    return {"png": png(grid(rows(samples), columns=min(ROW, len(samples[0]["x"]))))}
 
 
 images = Show(_draw, members=_members)

@@ -7,7 +7,7 @@ import numpy as np
 
 from gan_jax.errors import UserError
 from gan_jax.show.files import figure_png
-from gan_jax.show.pages import MEMBERS, Show
+from gan_jax.show.pages import MEMBERS, Show, finite
 
 COLUMNS = 4  # panels in a row
 PAUSE = 0.2  # seconds of silence after each sample of a WAV file
@@ -56,7 +56,8 @@ def _series(samples, real):
 
 
 def _members(samples, real):
-    return {"png": _drawn(samples[:MEMBERS], COLUMNS, real)}
+    drawn = [one if finite(one) else {"x": np.zeros_like(one["x"])} for one in samples[:MEMBERS]]
+    return {"png": _drawn(drawn, COLUMNS, real)}
 
 
 series = Show(_series, n=COLUMNS**2, members=_members, n_members=COLUMNS)

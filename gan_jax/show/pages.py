@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 Set = Mapping[str, Any]  # {"x": [n, …]}, and "y" where there are labels or conditions
 Files = dict[str, bytes]  # {suffix: content}, e.g. {"png": b"…", "wav": b"…"}
 
@@ -18,7 +20,7 @@ class Show:
         draw: (samples, real) -> {suffix: content}; `real` is a Set of real examples to compare with, or None.
         n: samples on the page of one training.
         members: ([samples of each member], real) -> {suffix: content}, the page of a population. None stands for
-            the files of each member: "0.wav", "1.wav", ….
+            the files of each member: "0.wav", "1.wav", …. Members may have diverged (see `finite`).
         n_members: samples to draw from each member of a population.
     """
 
@@ -47,5 +49,15 @@ class Show:
             return self.draw(samples[0], real)
         if self.members:
             return self.members(samples, real)
-        each = enumerate(self.draw(one, real) for one in samples)
-        return {f"{i}.{suffix}": content for i, files in each for suffix, content in files.items()}
+        each = {i: self.draw(one, real) for i, one in enumerate(samples) if finite(one)}
+        return {f"{i}.{suffix}": content for i, files in each.items() for suffix, content in files.items()}
+
+
+def finite(samples: Set) -> bool:
+    """Whether all samples are finite. A member of a population that has diverged is left blank on a page.
+
+    >>> finite({"x": np.array([0.0, np.nan])})
+    False
+    """
+    leaves = [np.asarray(leaf) for leaf in samples.values()]
+    return all(np.isfinite(leaf).all() for leaf in leaves if leaf.dtype.kind == "f")

@@ -50,6 +50,25 @@ def test_a_population_without_a_page_of_its_own_has_the_files_of_each_member():
     }  # fmt: skip
 
 
+def test_a_member_that_has_diverged_is_blank_and_the_others_are_drawn():
+    x = RNG.uniform(-1, 1, (2, 3, 4, 4, 1)).astype(np.float32)
+    broken = np.where(np.arange(3)[:, None, None, None] == 1, np.nan, x[0])
+    found = decoded(show.images.page([{"x": x[0]}, {"x": broken}, {"x": x[1]}])["png"])
+    np.testing.assert_array_equal(found, show.grid(np.concatenate([x[0], 0 * x[0], x[1]]), columns=3)[..., 0])
+    clouds = decoded(show.points.page([{"x": x[0, 0, :, :2, 0]}, {"x": np.full((4, 2), np.inf)}])["png"])
+    assert (clouds[:SIDE, :SIDE] < 255).any() and (clouds[:SIDE, SIDE + 2 : -2] == 255).all()
+    waves = {"x": np.zeros((1, 9, 1))}
+    assert set(show.audio.page([waves, {"x": np.full((1, 9, 1), np.nan)}, waves])) == {
+        "0.wav", "0.png", "2.wav", "2.png"
+    }  # fmt: skip
+    assert show.series.page([waves, {"x": np.full((1, 9, 1), np.nan)}]) == show.series.page([waves, waves])
+    video = np.stack([x[0]] * 2, 1)
+    assert show.video.page([{"x": video}, {"x": video * np.nan}]) == show.video.page([{"x": video}, {"x": 0 * video}])
+    for one, alone in ((show.images, broken), (show.points, np.full((2, 2), np.nan)), (show.video, video * np.nan)):
+        with pytest.raises(UserError, match="not finite"):  # a single training stops
+            one.page([{"x": alone}])
+
+
 def test_text_of_strings_tokens_and_probabilities():
     assert show.text.page([{"x": np.array(["one", "a\nbreak", "ünf"])}]) == {"txt": "one\na\\nbreak\nünf\n".encode()}
     tokens = np.array([[2, 0, 1], [1, 1, 1]])
