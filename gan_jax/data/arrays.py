@@ -1,6 +1,6 @@
 """Checks of arrays that come from Python: every array passes them before it is trained on.
 
-What an array holds is told by its dtype and shape. uint8 always means pixels or other samples of 8 bits, which are
+The kind of data follows from dtype and shape. uint8 always means pixels or other samples of 8 bits, which are
 scaled to [-1, 1] on the device; other integers are tokens or labels; floats are anything. Ranges are checked only where
 an array is certainly one of images: [n, …, h, w, c] with 1 or 3 channels.
 """
@@ -75,12 +75,13 @@ def array(x: Any, name: str) -> np.ndarray | OnDisk:
     """
     if isinstance(x, OnDisk):
         return x
+    given = x
     try:
         x = np.asarray(x)
     except Exception as error:  # ragged lists, tensors on another device, sparse arrays … raise many kinds
         raise UserError(f"{name} cannot be read as one array ({_line(error)}): give an array of numbers.") from error
     if not (x.dtype.kind in "biu" or _is_float(x)):
-        raise UserError(f"{name} is {_kind(x)}: give an array of real numbers.")
+        raise UserError(f"{name} is {_kind(x, given)}: give an array of real numbers.")
     if not x.ndim or not x.size:
         raise UserError(f"{name} has the shape {x.shape}, which holds no examples: give an array [n, …].")
     return x
@@ -198,8 +199,10 @@ def _is_float(x):
     return jnp.issubdtype(x.dtype, jnp.floating)  # bfloat16 too
 
 
-def _kind(x):
-    return {"O": "an array of Python objects", "U": "text", "S": "text"}.get(x.dtype.kind, str(x.dtype))
+def _kind(x, given):
+    single = f"of the type {type(given).__name__}"
+    kinds = {"O": "an array of Python objects" if x.ndim else single, "U": "text", "S": "text"}
+    return kinds.get(x.dtype.kind, str(x.dtype))
 
 
 def _line(error):

@@ -202,7 +202,7 @@ def mirror(data: Set) -> dict[str, np.ndarray | OnDisk]:
 
 
 def content_hash(data: Data) -> str:
-    """16 hexadecimal digits of the sha256 over names, dtypes, shapes and bytes: a set's identity, wherever it lies.
+    """16 hexadecimal digits of the sha256 over names, dtypes, shapes and bytes: the identity of a set, wherever it is.
 
     Pictures on disk are not read, which would take as long as an epoch: of a folder the names and sizes of the files
     count, of TFDS the set's name, version and split, and of both the shape. So the same pictures in memory have

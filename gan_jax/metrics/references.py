@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int, Num, UInt8
 
 from gan_jax import limits
-from gan_jax.data import OnDisk, Set, content_hash
+from gan_jax.data import OnDisk, Set, chunks, content_hash
 from gan_jax.errors import UserError
 from gan_jax.metrics import extractors
 from gan_jax.metrics.extractors import Extractor, extract
@@ -168,7 +168,7 @@ def rows_of(x, rows):
 def _chunks(images) -> Iterator[np.ndarray]:
     """Images [m, h, w, c] in memory, a part at a time."""
     many = max(1, CHUNK // int(np.prod(images.shape[1:])))
-    return (np.asarray(rows_of(images, slice(start, start + many))) for start in range(0, len(images), many))
+    return (part["x"] for part in chunks({"x": images}, many))
 
 
 def _labels(data, rows=slice(None)):

@@ -92,7 +92,8 @@ def test_names():
 
 def test_what_is_no_array_of_numbers():
     refuses([[1.0], [1.0, 2.0]], "x cannot be read as one array (setting an array element with a sequence")
-    refuses(object(), "x is an array of Python objects: give an array of real numbers.")
+    refuses((i for i in "ab"), "x is of the type generator: give an array of real numbers.")
+    refuses([{}, {}], "x is an array of Python objects: give")
     refuses({"x": "folder"}, "x is text: give an array")
     refuses({"x": POINTS, "y": ["a"] * 6}, "y is text: give an array")
     refuses(POINTS + 0j, "x is complex128")

@@ -74,7 +74,7 @@ def test_tfds_that_is_cut_short_while_it_runs_is_named(tmp_path):
     name = f"tfds:mnist@{shutil.copytree(REAL / 'tfds', tmp_path / 'tfds')}"
     data = load(name, split="test[:600]", resident=100)
     os.truncate(next((tmp_path / "tfds").rglob("mnist-test*")), 1000)
-    words = f"'{name}' is (a )?truncated or corrupt"  # of a record, what is left of it may still be handed out
+    words = f"'{name}' is (a )?truncated or corrupt"  # a record that is cut short may still be returned
     with closing(batches(data, 0, 0, 20)) as reader, pytest.raises(UserError, match=words):
         next(reader)
 

@@ -39,7 +39,7 @@ def spoilt(saved, tmp_path, swept):
         shutil.copytree(saved, folder)
         (folder / "1" / checkpoint.SEAL).unlink()
         change(folder / "1")
-        if sealed:  # whoever makes the files can make the checksums
+        if sealed:  # an attacker can write the checksums too
             checkpoint.close(checkpoint.open(folder))
         try:
             checkpoint.restore(folder, lambda step: LIKE)
