@@ -54,7 +54,7 @@ class Extractor:
 
 def pixels() -> Extractor:
     """The pixels in [-1, 1] themselves as features [h · w · c]."""
-    network = lambda _, images: (to_float(images).reshape(len(images), -1), None)
+    network: Any = lambda _, images: (to_float(images).reshape(len(images), -1), None)
     return Extractor("pixels", network, title="{} (pixels)")
 
 

@@ -182,7 +182,7 @@ def _warn_of_bias(names, real, fake):
     if real.labels is not None and fake.labels is not None:
         counts = lambda labels: np.unique(labels, return_counts=True)[1]
         sizes["intra_class"] = [*counts(real.labels), *counts(fake.labels)]
-    few = {name: int(min(sizes[name])) for name in names if name in sizes and min(sizes[name]) <= d}
+    few = {name: min(sizes[name]) for name in names if name in sizes and min(sizes[name]) <= d}
     if few:
         those = " and ".join(f"{name} of {n} images" for name, n in few.items())
         warnings.warn(

@@ -151,7 +151,7 @@ def stem(data: str) -> str:
     return re.sub(r"\.(tar|tgz|npz|gz|xz|bz2)\b.*", "", Path(data).name)
 
 
-def as_bytes(x):
+def as_bytes(x: Any) -> Any:
     """Images as bytes; those on disk stay there."""
     return x if isinstance(x, OnDisk) else to_bytes(np.asarray(x))
 

@@ -32,7 +32,8 @@ def infer(example: Set) -> Show:
 
 def _draw(samples, real):
     file = io.BytesIO()
-    np.savez_compressed(file, **{name: np.asarray(leaf) for name, leaf in samples.items()})
+    leaves: dict[str, Any] = {name: np.asarray(leaf) for name, leaf in samples.items()}
+    np.savez_compressed(file, **leaves)
     return {"npz": file.getvalue()}
 
 
