@@ -276,7 +276,7 @@ def test_what_the_user_can_mend_is_one_line(shell, tmp_path, words):
     pictures(tmp_path / "spoilt", spoilt=True)
     code, out, err = shell("dcgan.py", *words.split())
     *said, line = err.splitlines()
-    assert code == 2 and out == "" and said == (["'few': 3 pictures."] if "few" in words else [])
+    assert code == 2 and out == "" and said == (["'few': 3 pictures."] if "--data few" in words else [])
     assert line.startswith(f"error: {WORDS[words]}".replace("HERE", str(tmp_path)))
 
 
