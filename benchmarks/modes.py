@@ -88,7 +88,7 @@ def main(
         paper=title,
         config=dataclasses.asdict(config),
     )
-    final = [judge(samples) for samples in trained.sample(jax.random.key(2), config.samples)]
+    final = [judge({"x": samples}) for samples in trained.sample(jax.random.key(2), config.samples)]
     scores = {name: finite(np.array([float(one[name]) for one in final])) for name in final[0]}
     published = {name: value for name, value in module.published.get(title.split(":")[1], {}).items() if name in scores}
     said = "; ".join(f"{n} {m:g}" + (f" ± {e:g}" if e is not None else "") for n, (m, e) in published.items())

@@ -108,7 +108,7 @@ def game(c: Config) -> Game:
 def scores(c: Config):
     """Samples -> the modes they have, and their KL to the uniform distribution."""
     modes = stacked_mnist(c.classifier)
-    return lambda samples: modes(to_bytes(samples))
+    return lambda samples: modes(to_bytes(samples["x"]))
 
 
 if __name__ == "__main__":

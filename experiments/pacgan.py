@@ -23,7 +23,6 @@ so that what is counted are samples with too little noise. An untrained G is nea
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import jax
@@ -98,7 +97,7 @@ def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def scores(c: Config) -> Callable:
-    return partial(metrics.modes_covered, mixture=MIXTURES[c.data])
+    return lambda samples: metrics.modes_covered(samples["x"], MIXTURES[c.data])
 
 
 def perfect(c: Config) -> dict[str, metrics.Score]:

@@ -19,7 +19,6 @@ last coincide: here they are 8. It draws points anew for each batch, here they a
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import jax
@@ -65,7 +64,7 @@ def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def scores(c: Config) -> Callable:
-    return partial(metrics.modes_covered, mixture=RING)
+    return lambda samples: metrics.modes_covered(samples["x"], RING)
 
 
 def perfect(c: Config) -> dict[str, metrics.Score]:

@@ -75,15 +75,16 @@ def scores(c: Config) -> Callable:
     real = data(c, c.samples, seed=1)["x"]
 
     def score(samples):
-        modes = metrics.modes_covered(samples, MIXTURES[c.data]) if c.data in MIXTURES else {}
-        return modes | {"wasserstein1": metrics.wasserstein1(real[: len(samples)], samples)}
+        x = samples["x"]
+        modes = metrics.modes_covered(x, MIXTURES[c.data]) if c.data in MIXTURES else {}
+        return modes | {"wasserstein1": metrics.wasserstein1(real[: len(x)], x)}
 
     return score
 
 
 def perfect(c: Config) -> dict[str, metrics.Score]:
     score = scores(c)
-    draws = [score(data(c, c.samples, seed)["x"])["wasserstein1"] for seed in range(2, 7)]
+    draws = [score(data(c, c.samples, seed))["wasserstein1"] for seed in range(2, 7)]
     modes = metrics.perfect_modes(MIXTURES[c.data], c.samples) if c.data in MIXTURES else {}
     return modes | {"wasserstein1": metrics.over_draws(draws)}
 

@@ -190,7 +190,7 @@ def _scored(paper, config, data, options):
     """A callback that scores samples as the paper does, or against the images that the run learns from."""
     if paper.scores and not options.scores:
         score, some = paper.scores(config), to_float(np.asarray(data["x"][:32]))
-        return options.score_every, *scoring.along(score, list(score(some)), config.samples)
+        return options.score_every, *scoring.along(score, list(score({"x": some})), config.samples)
     if data["x"].ndim != 4:
         raise UserError(f"--scores are of images, not of arrays of shape {list(data['x'].shape[1:])}: leave it out.")
     names, name = protocols.check(protocols.named(options.scores)), f"{references.stem(config.data)} as trained on"

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from gan_jax import metrics
+from gan_jax.data import Set
 from gan_jax.errors import UserError
 from gan_jax.metrics import Score
 from gan_jax.metrics.protocols import score, scorer
@@ -16,7 +16,7 @@ from gan_jax.metrics.references import Reference
 from gan_jax.metrics.score import DRAWS
 from gan_jax.runs.run import CHUNK, Run, sampler
 
-Scores = Callable[[Any], Mapping[str, Score]]  # samples -> {name: Score}
+Scores = Callable[[Set], Mapping[str, Score]]  # samples {"x": [n, …]}, with "y" where there are labels -> {name: Score}
 
 
 def score_run(
@@ -74,6 +74,7 @@ def _is_population(run):
 
 def _members(run, samples):
     """The samples of each member, of a training [samples]."""
+    samples = samples if isinstance(samples, Mapping) else {"x": samples}
     if not _is_population(run):
         return [samples]
     return [jax.tree.map(lambda x, i=i: x[i], samples) for i in range(len(run.state.step))]

@@ -108,8 +108,8 @@ def test_rows_are_packed_along_the_channels(played):
     np.testing.assert_array_equal(fake[:, ..., 3:], G(seen["G"][1]))
     assert [z.shape for z in seen["G"]] == [(4, 4), (4, 4)] and float(jnp.abs(seen["G"][0]).max()) <= 1
     error = jax.nn.softplus(-D(real)).mean() + jax.nn.softplus(D(fake)).mean()
-    np.testing.assert_allclose(turns["D"].loss, error, rtol=1e-6)
-    np.testing.assert_allclose(turns["G"].loss, jax.nn.softplus(-D(fake)).mean(), rtol=1e-6)
+    np.testing.assert_allclose(turns["D"].value, error, rtol=1e-6)
+    np.testing.assert_allclose(turns["G"].value, jax.nn.softplus(-D(fake)).mean(), rtol=1e-6)
 
 
 def test_D_moves_once_and_G_twice_on_one_batch(played):
@@ -148,7 +148,7 @@ def test_modes_as_a_classifier_reads_the_three_channels(tmp_path):
     read = jax.jit(lambda x: net.apply(weights, x[..., None] / 127.5 - 1)[1].argmax(1))
     digits = np.stack([read(stacks[..., i].astype(np.float32)) for i in range(3)], 1)
     expected = metrics.stacked_modes(digits)
-    found = paper.scores(replace(tiny, classifier=str(tmp_path / "digits.npz")))(stacks / 127.5 - 1)
+    found = paper.scores(replace(tiny, classifier=str(tmp_path / "digits.npz")))({"x": stacks / 127.5 - 1})
     assert expected["modes"].value > 5 and found.keys() == expected.keys()
     for name, score in found.items():
         assert score.value == expected[name].value

@@ -100,7 +100,7 @@ def test_a_pack_must_divide_the_batch():
 def test_the_published_table_is_of_what_is_scored():
     for title, published in module.PUBLISHED.items():
         c = module.PRESETS[title]
-        scores, perfect = module.scores(c)(module.data(c)["x"][: c.samples]), module.perfect(c)
+        scores, perfect = module.scores(c)({"x": module.data(c)["x"][: c.samples]}), module.perfect(c)
         assert scores.keys() == perfect.keys() >= published.keys() and c.steps == 400_000
         if title == "embedded":  # exact samples lie outside of what VEEGAN counts
             assert scores["modes"].value == scores["high_quality"].value == 0
@@ -115,5 +115,5 @@ def test_veegans_rule_is_pleased_with_an_untrained_generator():
     G = module.game(c).players["G"].net
     z = jax.random.normal(jax.random.key(1), (500, c.latent))
     samples, _ = G.init_with_output(jax.random.key(0), z, train=False)
-    scores = module.scores(c)(samples)
+    scores = module.scores(c)({"x": samples})
     assert scores["modes"].value == scores["high_quality"].value == 1

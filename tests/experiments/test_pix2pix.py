@@ -66,14 +66,14 @@ def test_who_is_fed_what(direction):
     softplus = lambda x: np.log1p(np.exp(np.asarray(x, np.float64))).mean()
     logits = lambda x: np.asarray(x, np.float64).mean(-1)
     real, fake, l1 = logits(real[0]), logits(fake[0]), np.abs(0.5 * x - y).mean()
-    assert float(turns["D"].loss) == pytest.approx((softplus(-real) + softplus(fake)) / 2, rel=1e-5)
-    assert float(turns["G"].loss) == pytest.approx(softplus(-fake) + 100 * l1, rel=1e-5)
+    assert float(turns["D"].value) == pytest.approx((softplus(-real) + softplus(fake)) / 2, rel=1e-5)
+    assert float(turns["G"].value) == pytest.approx(softplus(-fake) + 100 * l1, rel=1e-5)
     assert float(turns["G"].metrics["l1"]) == pytest.approx(l1, rel=1e-5)
 
 
 def test_the_regression_alone():
     _, _, turns = played(dataclasses.replace(paper.TINY, gan=0.0))
-    assert float(turns["G"].loss) == pytest.approx(100 * float(turns["G"].metrics["l1"]))
+    assert float(turns["G"].value) == pytest.approx(100 * float(turns["G"].metrics["l1"]))
 
 
 @pytest.mark.parametrize(

@@ -167,8 +167,8 @@ def test_the_losses_of_table_1(x64, loss, penalty):
     }[loss]
     total = squared_slopes(batch["x"]).mean() + (squared_slopes(fake).mean() if penalty == "r1+r2" else 0)
     gamma = 0.1 + 0.9 * (1 + np.cos(np.pi * 5 * c.batch / 100)) / 2
-    assert float(turns["G"].loss) == pytest.approx(expected[1], rel=1e-6)
-    assert float(turns["D"].loss) == pytest.approx(expected[0] + gamma / 2 * total, rel=1e-5)
+    assert float(turns["G"].value) == pytest.approx(expected[1], rel=1e-6)
+    assert float(turns["D"].value) == pytest.approx(expected[0] + gamma / 2 * total, rel=1e-5)
     assert total > 1e-3
 
 

@@ -32,11 +32,11 @@ def test_the_critic_moves_five_times_on_new_data_then_g_on_new_noise():
 @pytest.mark.parametrize("preset", module.PRESETS)
 def test_exact_samples_score_as_perfect_ones(preset):
     c = dataclasses.replace(module.PRESETS[preset], samples=400)
-    scores, perfect = module.scores(c)(module.data(c, 400, seed=9)["x"]), module.perfect(c)
+    scores, perfect = module.scores(c)(module.data(c, 400, seed=9)), module.perfect(c)
     assert scores.keys() == perfect.keys()
     floor = perfect["wasserstein1"]
     assert floor.uncertainty > 0 and abs(scores["wasserstein1"] - floor) < 5 * np.sqrt(5) * floor.uncertainty
-    assert module.scores(c)(module.data(c, 400, seed=9)["x"] + 5)["wasserstein1"].value > 5
+    assert module.scores(c)({"x": module.data(c, 400, seed=9)["x"] + 5})["wasserstein1"].value > 5
     if preset != "swissroll":
         assert scores["modes"].value == len(module.MIXTURES[preset].centres)
         assert abs(scores["high_quality"] - perfect["high_quality"]) < 4 * perfect["high_quality"].uncertainty
