@@ -208,7 +208,7 @@ def test_a_gradient_is_the_mover_s_own():
 
         def scaled(nets, batch, key, step):
             turns = play(nets, batch, key, step)
-            return turns | {"G": turns["G"].replace(loss=-1e3 * turns["G"].value)}
+            return turns | {"G": turns["G"].replace(loss=-1e3 * turns["G"].loss)}
 
         louder = Game(g.players, scaled, g.moves, g.memory)
         grads = quick(lambda: engine.gradient(louder, state, {"D": "D", "G": "G"}, {"x": x}, KEY)[0])()
