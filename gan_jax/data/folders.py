@@ -236,13 +236,17 @@ def _summary(path, tails, found, folder):
     """One line: pictures, classes, split, and what was left out, by folder and by ending."""
     classes = sorted(_tops(tails) - {""})
     listed = ", ".join(classes if len(classes) <= LISTED else [*classes[: LISTED - 1], "…", classes[-1]])
-    line = f"'{path}': {len(tails):,} pictures" + (f" in {len(classes):,} classes ({listed})" if classes else "")
+    line = f"'{path}': {_pictures(len(tails))}" + (f" in {len(classes):,} classes ({listed})" if classes else "")
     whole = _strip({name: name for name in found.files})
     rest = Counter(_top(tail) for name, tail in whole.items() if name not in tails)
     line += f", of the split {folder}" if folder else ""
-    left = [f"{n:,} pictures in {top or 'no folder'}" for top, n in sorted(rest.items())]
+    left = [f"{_pictures(n)} in {top or 'no folder'}" for top, n in sorted(rest.items())]
     left += [_counts(found.others)] if found.others else []
     return line + (f"; left out: {', '.join(left)}" if left else "") + "."
+
+
+def _pictures(n):
+    return "1 picture" if n == 1 else f"{n:,} pictures"
 
 
 def _counts(others):

@@ -24,7 +24,7 @@ FIRST_BYTES = {
 
 
 def kind(file: Path | io.BytesIO) -> str:
-    """ "a GIF", "an HTML page" … by the first bytes of a regular file or of bytes in memory; "" where unknown."""
+    """What a regular file or bytes in memory are, such as "a GIF" or "an HTML page"; "" where unknown."""
     try:
         head = file.getvalue()[:64] if isinstance(file, io.BytesIO) else _head(file)
     except OSError:
