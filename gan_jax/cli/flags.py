@@ -7,11 +7,12 @@ import itertools
 import math
 import re
 import sys
+import warnings
 from typing import Any
 
 import tyro
 
-from gan_jax.errors import UserError, nearest
+from gan_jax.errors import UserError, nearest, say
 
 
 def parse(config: Any, options: Any, words: list[str], program: str, description: str | None) -> tuple:
@@ -72,11 +73,21 @@ def run(target, words, **how):
 
 @contextlib.contextmanager
 def one_line_errors():
-    """What the user can mend is one line and exit code 2; Ctrl-C is 130."""
-    try:
-        yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    """A UserError is one line and exit code 2, a warning of ours one line; Ctrl-C is 130."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(message, category, *where):
+            if category is UserWarning:
+                say(f"warning: {message}", sys.stderr)
+            else:
+                others(message, category, *where)
+
+        warnings.showwarning = show
+        try:
+            yield
+        except UserError as error:
+            say(f"error: {error}", sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(130)
