@@ -25,7 +25,7 @@ from benchmarks.record import record
 from gan_jax import engine
 from gan_jax.runs import paper as papers
 from gan_jax.runs.experiment import spec
-from gan_jax.runs.run import zeros
+from gan_jax.training.spec import zeros
 
 
 class Residual(nn.Module):

@@ -33,8 +33,8 @@ from gan_jax.models import dcgan
 from gan_jax.net import Nets
 from gan_jax.optimizers import adam, ema
 from gan_jax.runs import paper as papers
-from gan_jax.runs.run import batch_spec, zeros
 from gan_jax.training import checkpoint, parallel
+from gan_jax.training.spec import batch_spec, zeros
 from gan_jax.two_player import gan
 
 BATCH, LATENT = 16, 4

@@ -28,7 +28,7 @@ from benchmarks.kill_and_resume import FLAGS, ROOT, TIMES, Command, command, com
 from benchmarks.record import record
 from gan_jax.data import load
 from gan_jax.game import Game
-from gan_jax.runs.run import read_rows
+from gan_jax.runs.folder import read_rows
 from gan_jax.training.checkpoint import SEAL
 
 RESULT = ROOT / "experiments" / "results" / "faults.json"

@@ -25,7 +25,8 @@ from gan_jax.errors import UserError
 from gan_jax.metrics import prdc
 from gan_jax.pixels import to_float
 from gan_jax.runs import paper as papers
-from gan_jax.runs.run import describe, load, read_rows
+from gan_jax.runs.folder import describe, read_rows
+from gan_jax.runs.load import load
 
 SAMPLES = 1000
 ACCURACY, CLASSES, SHARE, TOP, OVERLAP = 0.97, 0.9, 0.03, 0.8, 0.5

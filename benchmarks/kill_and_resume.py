@@ -24,7 +24,7 @@ import tyro
 from benchmarks.record import record
 from gan_jax import load
 from gan_jax.game import Game
-from gan_jax.runs.run import read_rows
+from gan_jax.runs.folder import read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 OFTEN = {"batch": 8, "steps": 1500, "log-every": 10, "checkpoint-every": 50}

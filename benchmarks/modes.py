@@ -22,7 +22,7 @@ from gan_jax import population, train
 from gan_jax.cli import flags
 from gan_jax.runs import paper as papers
 from gan_jax.runs import score as scoring
-from gan_jax.runs.run import read_rows
+from gan_jax.runs.folder import read_rows
 
 LEAST = 0.05  # of the published schedule
 

@@ -18,7 +18,8 @@ from benchmarks.record import mean_se, record
 from gan_jax.metrics import kernel_distance
 from gan_jax.pixels import to_float
 from gan_jax.runs import paper as papers
-from gan_jax.runs.run import describe, load, read_rows
+from gan_jax.runs.folder import describe, read_rows
+from gan_jax.runs.load import load
 
 SAMPLES, REAL = 1000, 2000
 

@@ -22,7 +22,8 @@ from gan_jax.data.synthetic import stack
 from gan_jax.metrics import Extractor, extract, extractors
 from gan_jax.metrics.protocols import ON_IMAGES, score_images, scorer
 from gan_jax.metrics.references import reference
-from gan_jax.runs.run import describe, load
+from gan_jax.runs.folder import describe
+from gan_jax.runs.load import load
 from gan_jax.runs.score import score_run
 
 MOST, OF_IMAGES = 5000, 1000

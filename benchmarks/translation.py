@@ -107,7 +107,7 @@ def _ablation(title, programs, seeds, measured, images, judged, out):
     """Train each program, variants times seeds, keep what was measured of each variant, and judge by some scores."""
     module, preset = papers.preset(title)
     ablation, shown, found, began = {}, {}, {}, time.perf_counter()
-    rows = translation.spread(len(next(iter(images.values()))))
+    rows = spread(len(next(iter(images.values()))))
     for names, config, fields in programs:
         own, spread = list(range(seeds)) * len(names), lambda values: np.repeat(values, seeds).tolist()
         games = population.members(module.game, config, own, {f: spread(v) for f, v in fields.items()})

@@ -34,10 +34,10 @@ import numpy as np
 from gan_jax import augment as jitter
 from gan_jax import data as sources
 from gan_jax import losses, pool
+from gan_jax.data.held_out import HeldOut
 from gan_jax.game import Game, Loss, Move, Player
 from gan_jax.models.translation import PatchGAN, ResNet
 from gan_jax.optimizers import adam
-from gan_jax.runs.translation import HeldOut
 
 
 @dataclass(frozen=True)

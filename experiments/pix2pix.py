@@ -31,10 +31,10 @@ import numpy as np
 from gan_jax import augment as jitter
 from gan_jax import data as sources
 from gan_jax import losses
+from gan_jax.data.held_out import HeldOut
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.models.translation import PatchGAN, UNet
 from gan_jax.optimizers import adam
-from gan_jax.runs.translation import HeldOut
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,12 @@ def init(game: Game, key: Tree, batch: Tree) -> State:
     key, start = jax.random.split(key)  # also leaves the caller's key out of donation
     named = lambda n: jax.random.fold_in(start, zlib.crc32(n.encode()))
     nets = Nets({n: Net(n, p.net, key=named(n)) for n, p in game.players.items()})
-    nets.memory = game.memory
+    nets.memory = jax.tree.map(jnp.array, game.memory)
     (_, own, play_key), *_ = move_inputs(game, key, jnp.int32(0), batch)
     losses = game.play(nets, own, play_key, jnp.int32(0))
     _check_losses(game, nets, losses)
     params = {n: net.params for n, net in nets.items()}
-    memory = {n: dict(net.memory) for n, net in nets.items()} | {"game": jax.tree.map(jnp.array, game.memory)}
+    memory = {n: dict(net.memory) for n, net in nets.items()} | {"game": nets.memory}
     for n, player in game.players.items():
         if player.reparam:
             memory[n]["reparam"] = player.reparam(params[n], None)[1]
@@ -64,7 +64,7 @@ def _check_losses(game, nets, losses):
                 raise UserError(f"A move of {n!r} descends loss {name!r}; `play` returned {', '.join(losses)}.")
             if jnp.shape(losses[name].value) != ():
                 raise UserError(f"Loss {name!r} has shape {list(jnp.shape(losses[name].value))}: take its mean or sum.")
-        report(m.losses, losses, {n: dict(net.memory) for n, net in nets.items()} | {"game": game.memory})
+        report(m.losses, losses, {n: dict(net.memory) for n, net in nets.items()} | {"game": nets.memory})
 
 
 def evaluate(game: Game, state: State, params: Mapping[str, Tree], batch: Tree, key: Tree):

@@ -7,7 +7,7 @@ of arrays; everything that does not is in `Game`. So a training can be jitted, s
 over seeds or hyper-parameters, and differentiated, with one code path.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -68,12 +68,13 @@ def move(*players: str, again: tuple[str, ...] = (), when: Callable[[dict], Any]
 class Player:
     """A network, how it learns, and what happens to its weights before each use.
 
+    net: a flax.linen.Module. optimizer: an optax.GradientTransformation, which gets the round as extra argument `step`.
     ema: step -> decay of the average of weights and memory, updated when the player moves. None keeps no average.
     reparam: (weights, memory) -> (used weights, memory), where the first memory is None.
     """
 
-    net: Module
-    optimizer: optax.GradientTransformation
+    net: Any
+    optimizer: Any
     ema: Callable[[Any], Any] | None = None
     reparam: Callable[[Tree, Tree], tuple[Tree, Tree]] | None = None
 
@@ -109,6 +110,7 @@ class Game:
     sample: (nets, key, n, **given) -> {"x": [n, …], "y": …} with the networks in evaluation mode. Values of `given`
         are traced: scalars, or arrays with a row for each sample.
     translations: {domain: (nets, x, key) -> x in that domain}, with the networks in evaluation mode.
+    check: data -> None, which raises a UserError for data that the game cannot be trained on.
     batch: rows of each slice of a round, if not the training's; a schedule of Games may change it.
     sets: which of the training's sets a round reads; None: all of them. A schedule of Games may change it.
     """
@@ -121,6 +123,7 @@ class Game:
     rule: Rule | None = None
     sample: Callable[..., Tree] | None = None
     translations: Mapping[str, Callable[[Nets, Tree, Tree], Tree]] = field(default_factory=dict)
+    check: Callable[[Mapping[str, Any]], None] = lambda data: None
     batch: int | None = None
     sets: tuple[str, ...] | None = None
 
@@ -134,10 +137,18 @@ class Game:
 
     # What a Population has too, so that nobody asks which of the two it is.
 
-    axis = 0  # leading axes of the State's leaves: 1 of a population
-    numbers: Tree = ()
+    axis = 0  # leading axes of members in the State's leaves: 1 of a population
+    numbers = ()  # what a program is handed that tells members apart
 
-    def seeds(self, seed: int) -> tuple[int, ...]:
+    @property
+    def owner(self) -> "Game":
+        """What compiled programs live as long as."""
+        return self
+
+    def with_numbers(self, numbers: Tree) -> "Game":
+        return self
+
+    def data_seeds(self, seed: int) -> tuple[int, ...]:
         """Seeds that determine the data order, one per member."""
         return (seed,)
 
@@ -149,25 +160,25 @@ class Game:
         """f(Game, *trees, *shared), of a population that of every member over the leading axis of `trees`."""
         return f(self, *trees, *shared)
 
-    def stack(self, members: list[Tree]) -> Tree:
-        """One member's tree of NumPy arrays as it is, of a population all of them along a leading axis."""
+    def stack(self, members: Sequence[Tree]) -> Tree:
+        """The only member's tree of NumPy arrays as it is, of a population the members' along a leading axis."""
         (only,) = members
         return only
 
     def unstack(self, tree: Tree) -> list[Tree]:
-        """The members' parts of a tree of NumPy arrays: the inverse of `stack`."""
+        """A list of each member's part of a tree of NumPy arrays: the inverse of `stack`."""
         return [tree]
 
     def member(self, i: int) -> "Game":
-        raise UserError(f"This run is one training, which has no member {i}: leave the member out.")
+        raise UserError(f"This is one training, which has no member {i}: leave the member out.")
+
+    def about(self, i: int) -> dict[str, float]:
+        """A member's own numbers."""
+        return {}
 
     def describe(self) -> dict[str, Any]:
         """What config.json says of a population's members, {} of a Game."""
         return {}
-
-    def programs(self) -> dict[Any, Any]:
-        """Compiled functions of this game, which live as long as it does."""
-        return vars(self).setdefault("_programs", {})
 
 
 def _check_moves(game):
@@ -185,8 +196,9 @@ def _check_moves(game):
                 raise UserError(f"A move names player {n!r}; the players are {names}.")
     if still := [n for n in game.players if not any(n in m.losses for m in game.moves)]:
         raise UserError(f"Player {still[0]!r} never moves: give it a move, or leave it out of `players`.")
-    if not isinstance(game.parts, int) or game.parts < 1:
-        raise UserError(f"parts is {game.parts!r}: it must be 1 or more.")
+    for name, count in {"parts": game.parts, "batch": game.batch}.items():
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise UserError(f"{name} of the game is {count!r}: it must be a whole number, 1 or more.")
 
 
 class State(struct.PyTreeNode):

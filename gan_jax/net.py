@@ -44,7 +44,7 @@ class Net:
         return self.mutate(*args, key=key, **kwargs)[0]
 
     def mutate(self, *args, key=None, memory: Tree = None, **kwargs):
-        args = [shard_rows(x) for x in args]
+        args = jax.tree.map(shard_rows, list(args))
         kwargs |= self.mode
         rngs = {} if key is None else {"dropout": key, "noise": jax.random.fold_in(key, 1)}
         if self.params is None:
@@ -62,7 +62,7 @@ class Net:
                 f"call nets[{self.name!r}](…, key=k) with a key that `play` split off its own."
             ) from None
         except ScopeParamShapeError as error:
-            shapes = ", ".join(str(list(np.shape(x))) for x in args)
+            shapes = ", ".join(str(list(np.shape(x))) for x in jax.tree.leaves(args))
             raise UserError(
                 f"Network {self.name!r} cannot take inputs of shape {shapes}: its weights were made for another shape "
                 f"({str(error).splitlines()[0].split(' (')[0]}). Give all inputs the same shape."

@@ -1,63 +1,95 @@
 """Many trainings as one program: seeds, and every number of a Config that enters the computation.
 
-Member i is the Game of the Config with the i-th numbers, born from the i-th seed and reading the data in that seed's
-order. A `Population` stands wherever a `Game` does; its State has a leading axis of members in every leaf. The numbers
-are traced, so members share one executable, and no member sees another.
+Member i is the Game of the Config with the i-th numbers, initialised from the i-th seed, with that seed's data order.
+A `Population` has the methods of a `Game`; its State has a leading axis of members in every leaf. The numbers are
+traced, so members share one executable, and no member sees another.
 
     many = population.of(game, config, seeds=range(10), sweep={"lr": [1e-4, 2e-4]})    # 20 members
     run = gan_jax.train(many, data, steps=2000)
 
-How members run is one rule: `vmap` on accelerators; `lax.map` on CPUs, where it was never slower than a program for
-each member, and `vmap` was with convolutions, which it groups, and with 64 members, which it takes out of the cache
-(experiments/results/population_cpu.json); and over as many devices as divide them, each with its share.
+Members run by `vmap` on accelerators and by `lax.map` on CPUs, where `lax.map` was never slower than a program for
+each member; `vmap` was with convolutions, which it groups, and with 64 members, which leave the cache
+(experiments/results/population_cpu.json). Members are spread over the mesh axis "members" of the program they are in.
 """
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, get_type_hints
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import PartitionSpec, get_abstract_mesh
 
 from gan_jax.engine import init, step
 from gan_jax.errors import UserError
 from gan_jax.game import Game, State
-from gan_jax.training import parallel
-from gan_jax.training.parallel import Layout
 
 Tree = Any  # a pytree of arrays
 Schedule = Callable[[int], Game]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["numbers"], meta_fields=["make", "seeds"])
 @dataclass(frozen=True, eq=False)
 class Population:
     """`make` turns one member's {field: number} into its Game; `numbers` holds {field: [n]}, `seeds` n of them.
 
-    Like a Game it equals only itself; inside a program its numbers are traced.
+    Like a Game it equals only itself; inside a program its numbers are traced. Its methods are those of a Game.
     """
 
     make: Callable[[Mapping[str, Any]], Game]
     seeds: tuple[int, ...]
     numbers: dict[str, Any]
 
+    axis = 1
+
     def __len__(self) -> int:
         return len(self.seeds)
 
     @cached_property
-    def slices(self) -> int:
-        """How many batches a round reads, as of a Game."""
-        return self.member(0).slices
+    def _first(self) -> Game:
+        """A member, for what all members have in common."""
+        return self.make(self.about(0))
 
-    @cached_property
-    def translations(self) -> Mapping[str, Callable]:
-        """As of a Game; only their names are of use here."""
-        return self.member(0).translations
+    slices = property(lambda self: self._first.slices)
+    batch = property(lambda self: self._first.batch)
+    sets = property(lambda self: self._first.sets)
+    check = property(lambda self: self._first.check)
+    sample = property(lambda self: self._first.sample)
+    translations = property(lambda self: self._first.translations)  # of use for their names only
+
+    @property
+    def owner(self) -> Callable:
+        return self.make
+
+    def with_numbers(self, numbers: dict[str, Any]) -> "Population":
+        return replace(self, numbers=numbers)
+
+    def data_seeds(self, seed: int) -> tuple[int, ...]:
+        return self.seeds
+
+    def keys(self, seed: int) -> Tree:
+        return jax.vmap(jax.random.key)(np.array(self.seeds, np.uint32))
+
+    def each(self, f: Callable, *trees: Tree, shared: tuple = ()) -> Tree:
+        def over(rows, shared):
+            one = lambda row: f(self.make(row[0]), *row[1], *shared)
+            return lax.map(one, rows) if one_after_another() else jax.vmap(one)(rows)
+
+        mesh, members, same = get_abstract_mesh(), PartitionSpec("members"), PartitionSpec()
+        if mesh.shape.get("members", 1) > 1:
+            over = jax.shard_map(
+                over, in_specs=(members, same), out_specs=members, axis_names={"members"}, check_vma=False
+            )
+        return over((self.numbers, trees), shared)
+
+    def stack(self, members: Sequence[Tree]) -> Tree:
+        return jax.tree.map(lambda *x: np.stack(x), *members)
+
+    def unstack(self, tree: Tree) -> list[Tree]:
+        return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(len(self))]
 
     def member(self, i: int) -> Game:
         """The Game of member i alone. UserError if there is none."""
@@ -66,8 +98,14 @@ class Population:
         return self.make(self.about(i))
 
     def about(self, i: int) -> dict[str, float]:
-        """Member i's own numbers."""
-        return {field: values[i] for field, values in numbers(self).items()}
+        """Member i's own numbers, as they were given: 0.01, not its float32 0.0099999998."""
+        return {field: values[i] for field, values in self._as_given().items()}
+
+    def describe(self) -> dict[str, Any]:
+        return {"seeds": list(self.seeds), "numbers": self._as_given()}
+
+    def _as_given(self):
+        return {field: [float(str(v)) for v in np.asarray(values)] for field, values in self.numbers.items()}
 
 
 Games = Game | Population
@@ -81,8 +119,14 @@ def of(
 ) -> Callable[[int], Population]:
     """The schedule of a population: every combination of the swept values, times every seed.
 
-    make: Config -> Game, or a schedule of Games whose changes depend on no swept number.
-    sweep: {field of the Config: its values}. UserError for a field that the Config has not, or that is no number.
+    Args:
+        make: Config -> Game, or a schedule of Games whose changes depend on no swept number.
+        config: a frozen dataclass, whose other fields all members share.
+        seeds: of initialisation, noise and data order.
+        sweep: {field of the Config: its values}.
+
+    Raises:
+        UserError: for a field that the Config has not, or that is no number.
     """
     sweep = dict(sweep or {})
     for field, values in sweep.items():
@@ -124,11 +168,14 @@ def members(
 def decides_structure(make: Callable, config: Any, field: str, batch: Callable[[Game], Tree]) -> bool:
     """Whether the field cannot be traced, because the shape of the computation depends on it.
 
-    batch: Game -> a round's batch [slices, B, …] or its shapes. UserError if the number enters no computation at all:
-    its members would be one and the same.
+    Args:
+        batch: Game -> a round's batch [slices, B, …], or its shapes.
+
+    Raises:
+        UserError: the number enters no computation at all, so its members would be one and the same.
     """
-    value, kind = getattr(config, field), {f.name: f.type for f in fields(config)}[field]
-    if "float" not in str(kind) or value is None:
+    value, kind = getattr(config, field), get_type_hints(type(config))[field]
+    if kind is not float or value is None:
         return True
     alone = make(config)
     shapes = batch(alone if isinstance(alone, Game) else alone(0))
@@ -147,84 +194,13 @@ def decides_structure(make: Callable, config: Any, field: str, batch: Callable[[
     return False
 
 
-def each(games: Games, f: Callable, *trees: Tree, shared: tuple = ()) -> Tree:
-    """f(Game, *trees, *shared), or that of every member over the leading axis of `trees`."""
-    if isinstance(games, Game):
-        return f(games, *trees, *shared)
-
-    make = games.make
-
-    def over(rows, shared):
-        one = lambda row: f(make(row[0]), *row[1], *shared)
-        return lax.map(one, rows) if one_after_another() else jax.vmap(one)(rows)
-
-    mesh, own, same = parallel.for_members(len(games)).mesh, PartitionSpec("members"), PartitionSpec()
-    if mesh.size > 1:
-        over = jax.shard_map(over, mesh=mesh, in_specs=(own, same), out_specs=own, check_vma=False)
-    return over((games.numbers, trees), shared)
-
-
 def one_after_another() -> bool:
     """Whether a device runs its members in turn, not side by side."""
     return jax.default_backend() == "cpu"
 
 
-def born(games: Games, seed: int, batch: Tree) -> State:
-    """State at round 0 from `seed`, of a population from its own seeds; `batch` [slices, B, …] tells the shapes."""
-    if isinstance(games, Game):
-        return init(games, jax.random.key(seed), batch)
-    keys = jax.vmap(jax.random.key)(np.array(games.seeds, np.uint32))
-    return each(games, lambda game, key: init(game, key, batch), keys)
-
-
-def numbers(games: Population) -> dict[str, list[float]]:
-    """{field: [n]} as they were given: 0.01, not its float32 0.0099999998."""
-    return {field: [float(str(v)) for v in np.asarray(values)] for field, values in games.numbers.items()}
-
-
-def members_of(games: Games) -> dict[str, Any]:
-    """What config.json says of a population's members, {} of a Game."""
-    return {} if isinstance(games, Game) else {"seeds": list(games.seeds), "numbers": numbers(games)}
-
-
-def seeds(games: Games, seed: int) -> tuple[int, ...]:
-    """Whose orders of the data are read: a population's own seeds, else `seed`."""
-    return (seed,) if isinstance(games, Game) else games.seeds
-
-
-def advance(
-    games: Games, rounds: Callable, t: Tree, state: State, *trees: Tree, shared: tuple = ()
-) -> tuple[State, dict]:
-    """`rounds`, (Game, State, *trees, *shared) -> (State, metrics with "finite"), from round t.
-
-    A member that is not finite rests: it keeps its last good State, which tells by its step that it is behind, and
-    "finite" is false from then on. The others go on.
-    """
-    if isinstance(games, Game):
-        return rounds(games, state, *trees, *shared)
-
-    def one(game, state, *rest):
-        *rest, t = rest
-        new, metrics = rounds(game, state, *rest)
-        good = metrics["finite"] & (state.step == t)
-        return jax.tree.map(partial(_where, good), new, state), metrics | {"finite": good}
-
-    return each(games, one, state, *trees, shared=(*shared, t))
-
-
-def _where(condition, a, b):
-    return a if a is b else jnp.where(condition, a, b)
-
-
-def layout(games: Games, batch: int, devices: int | None = None, split_from: int = 0) -> Layout:
-    """Where a training lies, or a population, which is spread over as many devices as divide its members."""
-    if isinstance(games, Game):
-        return parallel.for_batch(batch, devices, split_from)
-    return parallel.for_members(len(games))
-
-
 def select(games: Population, state: State, rows: Sequence[int]) -> tuple[Population, State]:
-    """The members named, in that order, with all they have learnt."""
+    """The members named, in that order, with their State."""
     if not rows or min(rows) < 0 or max(rows) >= len(games):
         raise UserError(f"Members are 0 to {len(games) - 1}: {list(rows)} names none, or others.")
     take = lambda tree: jax.tree.map(lambda x: x[np.array(rows)], tree)
@@ -243,8 +219,8 @@ def halve(games: Population, state: State, scores: Sequence[float], keep: float 
 def exploit_and_explore(
     key: Tree, games: Population, state: State, scores: Sequence[float], share: float = 0.2, factor: float = 1.2
 ) -> tuple[Population, State]:
-    """A turn of population-based training: each of the worst `share` takes over all that one of the best has learnt,
-    and its numbers, each multiplied or divided by `factor`; key and data order stay its own. Jaderberg et al. 2017.
+    """A step of population-based training: each of the worst `share` copies the State and numbers of one of the best,
+    and each copied number is multiplied or divided by `factor`; key and data order stay its own. Jaderberg et al. 2017.
 
     Lower scores are better. UserError without numbers to explore.
     """

@@ -5,13 +5,16 @@ another on concrete arrays.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
-from gan_jax.game import Loss, Move, Player, move
+from gan_jax import engine
+from gan_jax.game import Game, Loss, Move, Player, move
 from gan_jax.optimizers import adam
 from gan_jax.reparam import spectral_norm
 
@@ -175,3 +178,44 @@ def born(nets, state):
 
 
 jax.tree_util.register_dataclass(Hand, ["params", "stats", "u", "opt", "ema", "pool", "sign"], ["nets"])
+
+
+KEY = jax.random.key(12)
+PRECISION = {"float64": (jnp.float64, 1e-9), "float32": (jnp.float32, 1e-5)}
+
+
+def the_game(order="fresh noise", dtype=jnp.float32, norm=True, **fields):
+    return Game(players(dtype, norm), play, ORDERS[order], memory(dtype), **fields)
+
+
+def data(slices, dtype=jnp.float32, round=0):
+    """[slices, B, 2], another batch each round."""
+    return {"x": jnp.asarray(np.random.default_rng(round).normal(0.5, 1, (slices, B, 2)), dtype)}
+
+
+# Compiles in half the time of the default, for sizes at which it is all the time there is.
+quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def jitted(g):
+    return quick(partial(engine.step, g))
+
+
+def start(g, key=KEY, dtype=jnp.float32):
+    return quick(partial(engine.init, g))(key, data(g.slices, dtype))
+
+
+def near(a, b, tolerance):
+    """Every leaf of a within `tolerance` of b's, in norm."""
+
+    def leaf(a, b):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert a.shape == b.shape
+        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b), (a, b)
+
+    jax.tree.map(leaf, a, b)
+
+
+def same(a, b):
+    leaves = lambda tree: [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    return all((x == y).all() for x, y in zip(leaves(a), leaves(b), strict=True))

@@ -17,7 +17,7 @@ from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Move, Player, move
 from gan_jax.optimizers import sgd
 from gan_jax.reparam import spectral_norm
-from gan_jax.runs.run import read_rows
+from gan_jax.runs.folder import read_rows
 from gan_jax.two_player import gan
 
 KEY = jax.random.key(3)

@@ -10,7 +10,7 @@ from jax import lax
 
 from gan_jax.engine import step
 from gan_jax.runs import paper as papers
-from gan_jax.runs.run import abstract_state, zeros
+from gan_jax.training.spec import abstract_state, zeros
 
 dcgan = papers.paper("dcgan").module
 FACES = replace(dcgan.PRESETS["faces"], batch=8)

@@ -17,8 +17,9 @@ from gan_jax import losses, optimizers, penalties, population, priors, train
 from gan_jax.errors import UserError
 from gan_jax.game import Player
 from gan_jax.nn.norm import BatchNorm
-from gan_jax.runs.run import load, read_rows
-from gan_jax.training.loop import _dispatch
+from gan_jax.runs.folder import read_rows
+from gan_jax.runs.load import load
+from gan_jax.training.rounds import _rounds
 from gan_jax.two_player import gan
 
 
@@ -79,7 +80,7 @@ def test_members_are_what_they_would_be_alone(how, monkeypatch):
     """In float32, without normalisation, over 100 rounds: every weight, moment and average to 1e-5 in norm."""
     if how == "vmap":  # as on accelerators
         monkeypatch.setattr(population, "one_after_another", lambda: False)
-    many = population.of(game, Config(), seeds=[3], sweep=SWEEP)
+    many = population.of(game, Config(), seeds=[5], sweep=SWEEP)
     run = quietly(many, 100, dispatch=25)
     assert len(run.game) == 32
     for i in (0, 21, 31):
@@ -89,7 +90,9 @@ def test_members_are_what_they_would_be_alone(how, monkeypatch):
         for name in ("params", "opt", "ema"):
             assert distance(getattr(member.state, name), getattr(alone.state, name)) < 1e-5, (i, name)
         assert np.array_equal(jax.random.key_data(member.state.key), jax.random.key_data(alone.state.key))
-        np.testing.assert_allclose(member.sample(jax.random.key(5), 9), alone.sample(jax.random.key(5), 9), atol=1e-5)
+        np.testing.assert_allclose(
+            member.sample(jax.random.key(5), 9)["x"], alone.sample(jax.random.key(5), 9)["x"], atol=1e-5
+        )
 
 
 def test_losses_with_normalisation_in_float64():
@@ -112,19 +115,23 @@ def test_losses_with_normalisation_in_float64():
 
 def test_a_member_leaves_and_goes_on_alone():
     run = quietly(population.of(game, Config(), seeds=range(3), sweep={"lr": [1e-3, 2e-3]}), 50)
-    together = quietly(population.members(game, Config(), run.game.seeds, population.numbers(run.game)), 150)
+    together = quietly(population.members(game, Config(), run.game.seeds, run.game.describe()["numbers"]), 150)
     member = run.member(4)
     on = quietly(member.game, 150, seed=run.game.seeds[4], state=member.state)
     assert int(on.state.step) == 150
     assert distance(together.member(4).state.params, on.state.params) < 1e-5
 
 
+def compiled(game):
+    return sum(program.jitted._cache_size() for program in _rounds.programs[game.owner].values())
+
+
 def test_other_numbers_are_the_same_program():
     run = quietly(population.of(game, Config(), sweep={"r1": [0.1, 1.0]}), 2, dispatch=1)
-    programs = _dispatch._cache_size()
+    programs = compiled(run.game)
     changed = dataclasses.replace(run.game, numbers={"r1": run.game.numbers["r1"] * 2})
     assert quietly(changed, 2, dispatch=1).state.step.tolist() == [2, 2]
-    assert _dispatch._cache_size() == programs
+    assert compiled(changed) == programs
 
 
 def test_numbers_take_the_type_of_what_they_meet():
@@ -167,7 +174,7 @@ def test_rows_of_members_and_their_mean(tmp_path):
     own = np.array([row["loss/G"] for row in rows[:4]])
     assert rows[4]["loss/G"] == pytest.approx(own.mean(), rel=1e-6)
     assert rows[4]["loss/G se"] == pytest.approx(own.std(ddof=1) / 2, rel=1e-4)
-    assert rows[4]["members"] == 4 and rows[4]["images_per_second"] > 0
+    assert rows[4]["members"] == 4
 
 
 def test_resuming_is_exact(tmp_path):
@@ -184,9 +191,9 @@ def test_resuming_is_exact(tmp_path):
 
 def test_samples_of_all_members():
     run = quietly(population.of(game, Config(), seeds=range(3)), 2)
-    samples = run.sample(jax.random.key(0), 5)
+    samples = run.sample(jax.random.key(0), 5)["x"]
     assert samples.shape == (3, 5, 2)
-    np.testing.assert_allclose(samples[1], run.member(1).sample(jax.random.key(0), 5), rtol=1e-6)
+    np.testing.assert_allclose(samples[1], run.member(1).sample(jax.random.key(0), 5)["x"], rtol=1e-6)
     assert not np.array_equal(samples[0], samples[1])
     with pytest.raises(UserError, match="0 to 2"):
         run.member(3)
@@ -237,7 +244,7 @@ def test_which_fields_decide_the_structure():
 def test_successive_halving_keeps_the_best_with_all_they_learnt():
     run = quietly(population.of(game, Config(), seeds=range(2), sweep={"lr": [1e-3, 2e-3]}), 5)
     games, state = population.halve(run.game, run.state, [3.0, np.nan, 1.0, 2.0])
-    assert games.seeds == (0, 1) and population.numbers(games) == {"lr": [0.002, 0.002]}
+    assert games.seeds == (0, 1) and games.describe()["numbers"] == {"lr": [0.002, 0.002]}
     for i, j in ((0, 2), (1, 3)):
         assert bits(jax.tree.map(lambda x, i=i: x[i], state)) == bits(run.member(j).state)
     on = quietly(games, 9, state=state)
@@ -252,7 +259,7 @@ def test_population_based_training_copies_winners_and_perturbs_numbers():
     run = quietly(population.of(game, Config(), seeds=range(5), sweep={"lr": [1e-3]}), 5)
     scores = [0.0, 4.0, 1.0, np.inf, 2.0]
     games, state = population.exploit_and_explore(jax.random.key(1), run.game, run.state, scores, share=0.4)
-    lr = population.numbers(games)["lr"]
+    lr = games.describe()["numbers"]["lr"]
     assert games.seeds == run.game.seeds
     for i in (0, 2, 4):
         assert lr[i] == 1e-3 and bits(state.params) and bits(pick(state, i)) == bits(pick(run.state, i))
@@ -275,9 +282,11 @@ from test_population import *
 assert jax.device_count() == 2
 run = quietly(population.of(game, Config(norm=True), seeds=range(4), sweep={"lr": [1e-3, 2e-3]}), 20, dispatch=5)
 assert {len(x.sharding.device_set) for x in jax.tree.leaves(run.state)} == {2}
-np.savez(sys.argv[1], *jax.tree.leaves(run.state.params), samples=run.sample(jax.random.key(0), 4))
+np.savez(sys.argv[1], *jax.tree.leaves(run.state.params), samples=run.sample(jax.random.key(0), 4)["x"])
 three = quietly(population.of(game, Config(), seeds=range(3)), 2)
-assert {len(x.sharding.device_set) for x in jax.tree.leaves(three.state)} == {1}
+assert dict(jax.tree.leaves(three.state)[0].sharding.mesh.shape) == {"members": 1, "data": 2}
+six = quietly(population.of(game, Config(), seeds=range(6)), 2, devices=1)
+assert {len(x.sharding.device_set) for x in jax.tree.leaves(six.state)} == {1}
 """
 
 
@@ -289,4 +298,4 @@ def test_members_shared_out_over_devices(tmp_path, environment):
     with np.load(tmp_path / "two.npz") as two:
         for i, x in enumerate(jax.tree.leaves(run.state.params)):
             np.testing.assert_allclose(two[f"arr_{i}"], x, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(two["samples"], run.sample(jax.random.key(0), 4), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(two["samples"], run.sample(jax.random.key(0), 4)["x"], rtol=1e-5, atol=1e-6)

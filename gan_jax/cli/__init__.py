@@ -27,9 +27,11 @@ from gan_jax.runs import paper as papers
 from gan_jax.runs import results, translation
 from gan_jax.runs import score as scoring
 from gan_jax.runs.experiment import Options, Repeated
+from gan_jax.runs.folder import describe, read_rows
+from gan_jax.runs.load import load
 from gan_jax.runs.replay import replay as play_again
-from gan_jax.runs.run import as_schedule, describe, load, read_rows, zeros
 from gan_jax.training import parallel
+from gan_jax.training.spec import as_schedule, zeros
 
 
 def experiment(file: str) -> None:
@@ -41,7 +43,8 @@ def experiment(file: str) -> None:
         given = flags.parse(paper.config(chosen), Options(), words, program, paper.doc)
         if how := given[1].distributed:
             parallel.start(how)
-        experiments.run(paper, paper.title(chosen), *given)
+        sweep = dict(flags.values(given[0], word) for word in given[1].sweep)
+        experiments.run(paper, paper.title(chosen), *given, sweep)
 
 
 def main() -> None:
@@ -119,7 +122,7 @@ def sample(
     options = {name: value for name, value in options.items() if value is not None}
     loaded = load(run, step=step)
     loaded = loaded if member is None else loaded.member(member)
-    SAVE[path.suffix](path, loaded.sample(jax.random.key(seed), n, **options), loaded)
+    SAVE[path.suffix](path, loaded.sample(jax.random.key(seed), n, **options)["x"], loaded)
     print(f"{n} samples of {run} are in {out}.")
 
 

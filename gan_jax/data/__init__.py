@@ -17,6 +17,7 @@ from gan_jax.data.plan import (
     several,
     stream,
     streams,
+    take,
 )
 from gan_jax.data.sources import BUILT_IN, RESIDENT, as_data, content_hash, load, mirror
 
@@ -44,4 +45,5 @@ __all__ = [
     "several",
     "stream",
     "streams",
+    "take",
 ]

@@ -10,7 +10,7 @@ import functools
 import math
 import sys
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -71,11 +71,18 @@ def stream(seed: int, start: int, count: int, n: int) -> Int32[np.ndarray, " {co
     return np.concatenate([permutation(seed, int(e), n)[places[epochs == e]] for e in np.unique(epochs)])
 
 
-def streams(seed: int, start: int, count: int, n: int | Mapping[str, int]) -> Any:
-    """`stream` of a set of n examples; of several, {name: n}, one each, independent as if of different seeds."""
+def streams(
+    seed: int, start: int | Mapping[str, int], count: int, n: int | Mapping[str, int], names: Sequence[str] = ()
+) -> Any:
+    """`stream` of a set of n examples; of several, {name: n}, one each, independent as if of different seeds.
+
+    start: for all sets, or {name: start}. names: the sets wanted; () stands for all.
+    """
     if not isinstance(n, Mapping):
         return stream(seed, start, count, n)
-    return {name: stream(seed + (i << 32), start, count, n[name]) for i, name in enumerate(sorted(n))}
+    at = start if isinstance(start, Mapping) else dict.fromkeys(n, start)
+    numbered = {name: i for i, name in enumerate(sorted(n))}
+    return {name: stream(seed + (numbered[name] << 32), at[name], count, n[name]) for name in names or numbered}
 
 
 def batch_indices(seed: int, step: int, n: int, batch: int, slices: int = 1) -> Int32[np.ndarray, "{slices} {batch}"]:
@@ -125,7 +132,15 @@ def gather(data: Any, indices: Any) -> Any:
 
 
 def batches(
-    data: Data, seed: int, place: int, batch: int, rows: slice = slice(None), *, threads: int = 4, ahead: int = 8
+    data: Data,
+    seed: int,
+    place: int | Mapping[str, int],
+    batch: int,
+    rows: slice = slice(None),
+    *,
+    names: Sequence[str] = (),
+    threads: int = 4,
+    ahead: int = 8,
 ) -> Generator[Any]:
     """Batches {"x": [rows, …], …} without end, for a set in memory or on disk that is not on the device.
 
@@ -134,9 +149,10 @@ def batches(
     Args:
         data: one set or several; uint8 is not scaled.
         seed: of the stream.
-        place: position of the first batch in the stream.
+        place: position of the first batch in the stream; of several sets one for all, or {name: position}.
         batch: examples of a batch.
         rows: which of them to read: slice(p * batch // P, (p + 1) * batch // P) in process p of P.
+        names: the sets to read, of several; () stands for all.
         threads: each reads one batch at a time.
         ahead: batches that are read before they are asked for.
 
@@ -148,7 +164,8 @@ def batches(
     n = lengths(data)
 
     def own(i):
-        return take(data, jax.tree.map(lambda order: order[rows], streams(seed, place + i * batch, batch, n)))
+        start = jax.tree.map(lambda place: place + i * batch, place)
+        return take(data, jax.tree.map(lambda order: order[rows], streams(seed, start, batch, n, names)))
 
     # One element is a whole batch: threads synchronise once a batch instead of once an image.
     source = grain.MapDataset.range(sys.maxsize).map(own)
@@ -166,6 +183,7 @@ def chunks(data: Set, size: int = CHUNK, rows: Any = None, threads: int = 4) -> 
         data: one set, in memory or on disk; uint8 is not scaled.
         size: examples of a part.
         rows: which examples, integers [m], by default all.
+        names: the sets to read, of several; () stands for all.
         threads: each reads one part at a time, ahead of the caller.
     """
     n = len(data["x"]) if rows is None else len(rows)

@@ -2,16 +2,14 @@
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from gan_jax import population
 from gan_jax.engine import step
 from gan_jax.population import Games
-from gan_jax.runs.run import Spec, abstract_state, zeros
+from gan_jax.training.spec import Spec, abstract_state, initial_state, zeros
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def measure(game: Games, spec: Spec, seconds: float = 2.0) -> Cost:
     batch = jax.device_put(jax.tree.map(noise, zeros(game, spec)))
     began = time.perf_counter()
     program = _lowered(game, spec).compile()
-    state, times = jax.jit(partial(population.born, game, 0))(batch), []
+    state, times = jax.jit(lambda: initial_state(game, 0, spec))(), []
     state, _ = jax.block_until_ready(program(state, batch))
     compiling, memory = time.perf_counter() - began, program.memory_analysis()
     while len(times) < 3 or sum(times) < seconds:
@@ -61,5 +59,5 @@ def measure(game: Games, spec: Spec, seconds: float = 2.0) -> Cost:
 
 def _lowered(game: Games, spec: Spec) -> Any:
     batch = jax.eval_shape(lambda: zeros(game, spec))
-    play = lambda state, batch: population.each(game, step, state, shared=(batch,))
+    play = lambda state, batch: game.each(step, state, shared=(batch,))
     return jax.jit(play, donate_argnums=0).lower(abstract_state(game, spec), batch)

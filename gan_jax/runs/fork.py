@@ -9,26 +9,34 @@ from typing import Any
 import jax
 
 from gan_jax import population
-from gan_jax.data import Data, content_hash
-from gan_jax.engine import carry
+from gan_jax.data import Data
+from gan_jax.engine import carry, fits
 from gan_jax.errors import UserError, writing
-from gan_jax.runs import paper as papers
+from gan_jax.runs.folder import describe, open_folder, read_rows, write_text
+from gan_jax.runs.load import configured, load
 from gan_jax.runs.paper import Paper
-from gan_jax.runs.run import as_schedule, batch_spec, describe, left_by, load, open_folder, read_rows, write_text, zeros
+from gan_jax.runs.train import identity, prepare
 from gan_jax.training import checkpoint
+from gan_jax.training.log import as_json
+from gan_jax.training.options import Devices
+from gan_jax.training.spec import game_at
 
 
 def settings(
     folder: Path, member: int | None = None, file: str | Path | None = None
 ) -> tuple[Paper, str, Any, dict[str, Any]]:
-    """A run's Paper, its title "paper:preset", its Config, and its members {} or {"seeds", "numbers"}; of one member,
-    its own Config. file: of a paper that is not shipped."""
+    """A run's Paper, its title "paper:preset", its Config, and its members {} or {"seeds", "numbers"}.
+
+    Args:
+        member: of a population, whose own Config is returned.
+        file: of a paper that is not shipped.
+    """
     about = describe(folder)
     if not about["paper"]:
         raise UserError(
             f"{folder} is a run of your own game: go on from its State, as train(game, data, state=…) does."
         )
-    paper, config = papers.configured(about["paper"], about["config"], file)
+    paper, config = configured(folder, about, file)
     members = about.get("members", {})
     if member is None:
         return paper, about["paper"], config, members
@@ -60,33 +68,41 @@ def fork(
     """Make in `out` a run of `config` that has the past of the one in `folder` up to round `at`, which it returns.
 
     It takes over every weight, moment, average and memory that keeps its place and shape, the rows of metrics.jsonl and
-    the pictures so far; its noise is that of its own seed. at: a round with a checkpoint, by default the newest. file:
-    of a paper that is not shipped. UserError if `out` is taken, or if no weight of a network fits.
+    the pictures so far, and goes on in the data where its parent was; its noise is that of its own seed.
+
+    Args:
+        at: a round with a checkpoint, by default the newest.
+        member: of a population, to go on as one training.
+        file: of a paper that is not shipped.
+
+    Raises:
+        UserError: `out` is taken, or no weight of a network fits.
     """
-    paper, title, _, members = settings(folder, member, file)
+    paper, title, before, members = settings(folder, member, file)
     parent = load(folder, step=at, paper=file)
     parent = parent if member is None else parent.member(member)
     t = int(parent.state.step.max())
-    schedule = as_schedule(games(paper, config, members))
-    branch, spec = left_by(schedule, t), batch_spec(data, config.batch)
-    born = jax.jit(population.born, static_argnums=1)(branch, config.seed, zeros(branch, spec))
-    kept = tuple(field.name for field in dataclasses.fields(born) if field.name != "key")
-    state = carry(born, parent.state, kept)
-    theirs = {id(x) for x in jax.tree.leaves(parent.state.params)}
-    if lost := [n for n, p in state.params.items() if not any(id(x) in theirs for x in jax.tree.leaves(p))]:
+    training = prepare(games(paper, config, members), data, config.batch, config.seed, Devices(devices=1), None)
+    so_far = prepare(games(paper, before, members), data, before.batch, before.seed, Devices(devices=1), folder)
+    new = training.initialise(game_at(training.schedule, t))
+    state = carry(new, parent.state, tuple(f.name for f in dataclasses.fields(new) if f.name != "key"))
+    kept = [path[1].key for path in fits(new, parent.state, ("params",))]
+    if lost := [name for name in state.params if name not in kept]:
         raise UserError(f"No weight of network {lost[0]!r} fits into the branch: leave its shape as it is.")
-    fields = {"batch": config.batch, "seed": config.seed} | dataclasses.asdict(config)
-    came_from = {"run": str(folder), "step": t} | ({} if member is None else {"member": member})
+    came_from = {"run": str(folder), "step": t, "examples": dict(so_far.position(t))}
+    came_from |= {} if member is None else {"member": member}
     rows = read_rows(folder) if member is None else alone(read_rows(folder), member)
     rows = [row for row in rows if row["step"] <= t]
-    pictures = [] if member is not None else (folder / "samples").glob("*.png")
-    with open_folder(out, title, fields, content_hash(data), spec, members, {"fork": came_from}):
+    about = identity(training, title, dataclasses.asdict(config))
+    with open_folder(out, about, {"fork": came_from}):
         with writing(out):
-            write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-            for picture in pictures:
-                if not picture.stem.isdigit() or int(picture.stem) <= t:
-                    shutil.copy(picture, out / "samples")
+            write_text(out / "metrics.jsonl", "".join(json.dumps(as_json(row)) + "\n" for row in rows))
+            for file in (folder / "samples").glob("*") if member is None else ():
+                round = file.name.partition(".")[0]
+                if not round.isdigit() or int(round) <= t:
+                    shutil.copy(file, out / "samples")
         saves = checkpoint.open(out / "checkpoints")
-        checkpoint.save(saves, t, state, {"seconds": rows[-1].get("seconds", 0.0) if rows else 0.0, "metrics": {}})
+        seconds = rows[-1].get("seconds", 0.0) if rows else 0.0
+        checkpoint.save(saves, t, jax.device_put(state, jax.devices()[0]), {"seconds": seconds, "metrics": {}})
         checkpoint.close(saves)
     return t

@@ -30,6 +30,7 @@ import numpy as np
 
 from gan_jax.errors import UserError, nearest
 from gan_jax.runs import fields
+from gan_jax.show import Show
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = PACKAGE / "_experiments"  # in a wheel; a checkout has the papers beside the package
@@ -52,7 +53,7 @@ class Paper:
         example: Config -> jax.ShapeDtypeStructs of one example.
         game: Config -> Game, or a schedule of Games.
         tiny: A Config that trains in seconds, for tests.
-        show: How samples are drawn, a show.Show.
+        show: How samples are drawn, a show.Show; None for what suits the shape of the data.
         scores: Config -> (samples -> {name: Score}), the paper's own protocol.
         perfect: Config -> {name: Score} of exact samples.
         held_out: Config -> what translations and conditional scores are measured on.
@@ -166,7 +167,7 @@ def gather(module: ModuleType) -> Paper:
         example=module.example,
         game=module.game,
         tiny=optional("TINY", None),
-        show=optional("show", None),
+        show=_show(optional("show", None)),
         scores=optional("scores", None),
         perfect=optional("perfect", None),
         held_out=optional("held_out", None),
@@ -175,6 +176,11 @@ def gather(module: ModuleType) -> Paper:
         claims=optional("CLAIMS", {}),
         module=module,
     )
+
+
+def _show(how):
+    """A Show; a plain function draws the samples of one training."""
+    return Show(how) if callable(how) and not isinstance(how, Show) else how
 
 
 def _check_presets(file, presets):

@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from gan_jax import metrics
-from gan_jax.data import Set
 from gan_jax.errors import UserError
 from gan_jax.metrics import Score
 from gan_jax.metrics.protocols import score, scorer
 from gan_jax.metrics.references import Reference
 from gan_jax.metrics.score import DRAWS
-from gan_jax.runs.run import CHUNK, Run, sampler
+from gan_jax.runs.run import CHUNK, Run, Set, on_mesh_of, samples
 
 Scores = Callable[[Set], Mapping[str, Score]]  # samples {"x": [n, …]}, with "y" where there are labels -> {name: Score}
 
@@ -38,7 +38,7 @@ def score_run(
     Raises:
         UserError: Fewer than 5 draws of a training, or fewer than 2 members.
     """
-    if _is_population(run):
+    if run.game.axis:
         found = score_members(run, scores, n=n, draws=draws or 1, seed=seed, progress=progress)
         return {name: metrics.over_members([one[name] for one in found]) for name in found[0]}
     draws = DRAWS if draws is None else draws
@@ -65,19 +65,7 @@ def score_members(
 def _draws(run, n, draws, seed, progress):
     """For each draw [samples of each member]."""
     for key in tqdm(jax.random.split(jax.random.key(seed), draws), disable=not progress, unit=" draws"):
-        yield _members(run, run.sample(key, n))
-
-
-def _is_population(run):
-    return np.ndim(run.state.step) > 0
-
-
-def _members(run, samples):
-    """The samples of each member, of a training [samples]."""
-    samples = samples if isinstance(samples, Mapping) else {"x": samples}
-    if not _is_population(run):
-        return [samples]
-    return [jax.tree.map(lambda x, i=i: x[i], samples) for i in range(len(run.state.step))]
+        yield run.game.unstack(run.sample(key, n))
 
 
 def callback(against: Reference, names: Sequence[str], n: int, seed: int = 0) -> tuple[Callable, list[str]]:
@@ -101,14 +89,17 @@ def along(scores: Scores, names: Sequence[str], n: int, seed: int = 0) -> tuple[
     """
 
     def start(run, step):
-        make, key = sampler(run.game), jax.random.key(seed)
-        chunks = [make(run.state, jax.random.fold_in(key, i)) for i in range(-(-n // CHUNK))]
+        key = jax.random.key(seed)
+        with on_mesh_of(run.state):
+            draw = lambda i: samples(run.game, run.state, jax.random.fold_in(key, i), {}, n=CHUNK)
+            chunks = [draw(i) for i in range(-(-n // CHUNK))]
 
         def finish():
-            axis = np.ndim(run.state.step)
-            samples = np.take(np.concatenate([np.asarray(chunk) for chunk in chunks], axis), np.arange(n), axis)
+            axis = run.game.axis
+            joined = jax.tree.map(lambda *x: np.concatenate([np.asarray(one) for one in x], axis), *chunks)
+            made = jax.tree.map(lambda x: np.take(x, np.arange(n), axis), joined)
             rests = lambda one: axis and not all(np.isfinite(x).all() for x in jax.tree.leaves(one))
-            found = [{} if rests(one) else scores(one) for one in _members(run, samples)]
+            found = [{} if rests(one) else scores(one) for one in run.game.unstack(made)]
             value = lambda one, name: one[name].value if one else np.nan
             values = {f"score/{name}": np.array([value(one, name) for one in found]) for name in max(found, key=len)}
             return values if axis else {name: value[0] for name, value in values.items()}

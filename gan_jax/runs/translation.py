@@ -1,45 +1,18 @@
 """Translations between two domains, A and B: pictures of them on images held out, and how far they are from a truth."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Num, UInt8
+from jaxtyping import Num, UInt8
 
 from gan_jax import show
+from gan_jax.data.held_out import HeldOut, Images
 from gan_jax.errors import UserError
 from gan_jax.metrics import Score
-from gan_jax.pixels import to_float
 from gan_jax.runs.run import Run
 
-Images = Mapping[str, np.ndarray]  # {"A": [n, h, w, c], "B": [m, h, w, c]}
 Callback = Callable[[Run, int], Callable[[], dict[str, Any] | None]]
-SHOWN = 4  # images of each domain in a picture
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Images that no training reads, as bytes."""
-
-    images: Images
-    paired: bool  # whether image i of one domain is the truth of image i of the other
-
-    def first(self, n: int) -> Images:
-        """The first n of each domain, in [-1, 1]."""
-        return self._taken({name: slice(n) for name in self.images})
-
-    def some(self) -> Images:
-        """A few of each domain to look at, from the whole range, in [-1, 1]."""
-        return self._taken({name: spread(len(x)) for name, x in self.images.items()})
-
-    def _taken(self, rows):
-        return {name: to_float(np.asarray(x[rows[name]])) for name, x in self.images.items()}
-
-
-def spread(n: int) -> Int[np.ndarray, " shown"]:
-    """The rows of n images that a picture shows."""
-    return np.arange(min(n, SHOWN)) * n // min(n, SHOWN)
 
 
 class Way(NamedTuple):
@@ -94,7 +67,7 @@ def scores(run: Run, held: HeldOut, n: int) -> dict[str, Score]:
     """The means of `distances` over the first n images held out, with their standard errors. UserError for a
     population, or fewer than 2 images."""
     images = held.first(n)
-    if np.ndim(run.state.step) or min(map(len, images.values())) < 2:
+    if run.game.axis or min(map(len, images.values())) < 2:
         raise UserError("Translations are scored of one training, on 2 images or more.")
     named = {}
     for name, values in distances(images, ways(run, images), held.paired).items():
@@ -111,7 +84,7 @@ def pictures(held: HeldOut, save: Callable[[int, np.ndarray], None]) -> Callback
 
     def draw(run, step):
         found = ways(run, images)
-        members = [found] if not np.ndim(run.state.step) else [_of(i, found) for i in range(len(run.state.step))]
+        members = [_of(i, found) for i in range(len(run.state.step))] if run.game.axis else [found]
         drawn = show.tiles([page(images, own, held.paired) for own in members])
         return lambda: save(step, drawn)
 

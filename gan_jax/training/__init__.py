@@ -1,0 +1,1 @@
+"""The training loop: dispatch, feeds, log, checkpoints, devices."""

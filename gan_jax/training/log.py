@@ -1,46 +1,33 @@
-"""What a training says of its rounds: rows of metrics.jsonl, of a population a row a member and one of their means."""
+"""Rows of metrics: in metrics.jsonl, on the screen, and to writers; a population has one a member and one of means."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
-from tqdm import tqdm
 
 from gan_jax.errors import UserError, writing
-from gan_jax.game import State
-from gan_jax.population import Games
 from gan_jax.training import parallel
+from gan_jax.training.rounds import Played
 
-
-class Played(NamedTuple):
-    """What a dispatch has put under way: the State after it, and the metrics of its last round."""
-
-    step: int
-    game: Games
-    state: State
-    metrics: dict[str, jax.Array]  # [] or [members]
-    read: int  # batches, since round 0
-    compiling: float  # seconds
-    stop: bool  # some process was told to stop, rounds before
+LEAST = 0.1  # seconds over which a pace is measured; over less, a row has none
 
 
 @dataclass
 class Log:
-    """Rows of metrics.jsonl, each said aloud, kept, and handed to the writers."""
+    """Writes rows, each of numbers {name: value} with the round as "step"."""
 
     folder: Path | None
-    bar: tqdm
+    show: Callable[[dict, Sequence[str]], None]  # a row, and notes on it
     writers: Sequence[Callable[[dict], None]]
-    batch: int
-    n: int  # examples in an epoch
-    read: int  # batches read up to the last row
-    began: float  # when the run would have, had it never stopped
-    mark: float  # the last row's time, put off by what was compiled since
+    epoch: int  # examples in an epoch
+    read: int  # examples read up to where the pace is measured from
+    began: float  # when the run would have begun, had it never stopped
+    mark: float  # when the pace is measured from
     last: dict[str, Any] = field(default_factory=dict)
     resting: set[int] = field(default_factory=set)  # members that are no longer finite
 
@@ -48,20 +35,22 @@ class Log:
         """Wait for the round's metrics, then write them."""
         if not parallel.first():
             return
-        going = int(np.asarray(played.metrics["finite"]).sum())
-        now, images = time.perf_counter(), (played.read - self.read) * self.batch * going
-        row = {
-            "step": played.step,
-            "seconds": round(now - self.began, 3),
-            "images_per_second": round(images / (now - self.mark), 1),
-            "epoch": round(played.read * self.batch / self.n, 3),
-        }
-        self.mark, self.read = now, played.read
-        told = {name: m for name, m in sorted(played.metrics.items()) if name not in ("finite", "stop")}
-        self._write(row, told, played)
+        going = int(np.asarray(played.finite).sum())
+        now, examples = time.perf_counter(), max(played.position.values())
+        row = {"step": played.step, "seconds": round(now - self.began, 3)}
+        if now - self.mark >= LEAST and examples > self.read:
+            row["images_per_second"] = round((examples - self.read) * going / (now - self.mark), 1)
+            self.mark, self.read = now, examples
+        row["epoch"] = round(examples / self.epoch, 3)
+        self._write(row, dict(sorted(played.metrics.items())), played)
+
+    def restart(self, played: Played) -> None:
+        """Measure the pace from the end of this dispatch on: it was the first of a program, which took compiling."""
+        np.asarray(played.finite)
+        self.mark, self.read = time.perf_counter(), max(played.position.values())
 
     def found(self, played: Played, finish: Callable[[], dict[str, Any] | None]) -> None:
-        """Do what a callback still owes, and write the numbers it finds: [] each, or [members]."""
+        """Finish a callback, and write the numbers it finds: [] each, or [members]."""
         if not parallel.first():
             return
         try:
@@ -78,33 +67,35 @@ class Log:
         return self.last if self.last.get("step") == t else {}
 
     def _write(self, row, numbers, played):
-        """A row; of a population a row a member before it, and in it the means and standard errors."""
-        numbers, going = {name: np.asarray(m) for name, m in numbers.items()}, np.asarray(played.metrics["finite"])
-        rows = []
+        numbers, going = {name: np.asarray(m) for name, m in numbers.items()}, np.asarray(played.finite)
+        rows, notes = [], []
         for i in np.flatnonzero(going) if going.ndim else ():
             own = {name: float(m[i]) for name, m in numbers.items() if m.ndim}
             rows.append({"step": played.step, "member": int(i)} | own)
         if going.ndim:
             row |= {"members": int(going.sum())}
-            self._say_who_rests(np.flatnonzero(~going), played)
+            notes = self._newly_resting(np.flatnonzero(~going), played)
         for name, m in numbers.items():
             row |= _mean(name, m[going]) if m.ndim else {name: float(m)}
         self.last = self.at(row["step"]) | row
-        if not self.bar.disable:
-            said = [f"{name} {value:.4g}" for name, value in row.items() if not name.endswith(" se")]
-            self.bar.write("  ".join(said))
+        self.show(row, notes)
         if self.folder:
             path = self.folder / "metrics.jsonl"
             with writing(path), path.open("a") as file:
-                file.write("".join(json.dumps(r) + "\n" for r in [*rows, row]))
+                file.write("".join(json.dumps(as_json(r), allow_nan=False) + "\n" for r in [*rows, row]))
         for write in self.writers:
             write(row)
 
-    def _say_who_rests(self, members, played):
-        for i in set(members.tolist()) - self.resting:
-            self.resting.add(i)
-            own = {"seed": played.game.seeds[i]} | played.game.about(i)
-            tqdm.write(f"Member {i} ({own}) is no longer finite by round {played.step}: it rests.")
+    def _newly_resting(self, members, played):
+        new = sorted(set(members.tolist()) - self.resting)
+        self.resting |= set(new)
+        about = lambda i: {"seed": played.game.data_seeds(0)[i]} | played.game.about(i)
+        return [f"Member {i} ({about(i)}) is no longer finite by round {played.step}: it rests." for i in new]
+
+
+def as_json(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with null for infinite numbers and NaN, which JSON has not."""
+    return {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in row.items()}
 
 
 def _mean(name, values):

@@ -1,9 +1,9 @@
 """The devices and processes that one training runs on: the only file that knows of them.
 
-A training is one program on arrays that span all devices of all processes. The rows of a batch are spread over them,
-or the members of a population; everything else is whole on each, or, where asked for, split by size. XLA adds the
-sums over devices, so means and batch statistics are those of the whole batch, and what is random is drawn for the
-whole batch: a trajectory does not depend on where it runs.
+A training is one program on arrays that span all devices of all processes. The rows of a batch are spread over the
+mesh axis "data", the members of a population over "members"; everything else is replicated, or, where asked for, split
+by size. XLA adds the sums over devices, so means and batch statistics are those of the whole batch, and random numbers
+are drawn for the whole batch: a trajectory does not depend on where it runs.
 """
 
 from collections.abc import Callable
@@ -24,64 +24,82 @@ Tree = Any  # a pytree of arrays
 
 @dataclass(frozen=True)
 class Layout:
-    """A mesh of one axis, "data" or "members", and from how many numbers on a leaf of the State is split over it."""
+    """A mesh with the axis "data", and "members" before it for a population.
+
+    split_from: leaves of the State of so many numbers or more, of each member, are split over "data"; 0: none is.
+    """
 
     mesh: Mesh
-    split_from: int = 0  # 0: none is
+    split_from: int = 0
 
     @property
     def whole(self) -> NamedSharding:
-        """All of it on every device."""
+        """Replicated on every device."""
         return NamedSharding(self.mesh, PartitionSpec())
 
-    def spread(self, axis: int = 0) -> NamedSharding:
-        """Each device has its share along that axis."""
-        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, *self.mesh.axis_names))
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The mesh axis of a population's members, () of one training."""
+        return self.mesh.axis_names[:-1]
+
+    def by_member(self) -> NamedSharding:
+        """Each device has its share of the members; replicated for one training."""
+        return NamedSharding(self.mesh, PartitionSpec(*self.members))
+
+    def batches(self) -> NamedSharding:
+        """Of [rounds, slices, B, …], or [members, rounds, slices, B, …]: members and rows are spread."""
+        return NamedSharding(self.mesh, PartitionSpec(*self.members, None, None, "data"))
 
     def state(self, x: jax.ShapeDtypeStruct | jax.Array) -> NamedSharding:
-        """Where a leaf of the State lies: a population's is spread by its members; one of at least `split_from`
-        numbers along its longest axis that the devices divide; any other is whole."""
-        if self.mesh.axis_names == ("members",):
-            return self.spread()
-        axes = [axis for axis, length in enumerate(x.shape) if length % self.mesh.size == 0]
-        if not self.split_from or x.size < self.split_from or not axes:
-            return self.whole
-        return self.spread(max(axes, key=lambda axis: x.shape[axis]))
+        """The sharding of a leaf of the State: split along its longest axis that the devices divide, if it is large."""
+        first, data = len(self.members), self.mesh.shape["data"]
+        own = x.shape[first:]
+        axes = [axis for axis, length in enumerate(own) if length % data == 0]
+        if not self.split_from or np.prod(own) < self.split_from or not axes:
+            return self.by_member()
+        longest = max(axes, key=lambda axis: own[axis])
+        return NamedSharding(self.mesh, PartitionSpec(*self.members, *[None] * longest, "data"))
 
     def abstract(self, state: Tree) -> Tree:
-        """Shapes of a State, with where each leaf is to lie."""
+        """Shapes of a State, with the sharding of each leaf."""
         place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.state(x))
         return jax.tree.map(place, state)
 
-    def hold(self, state: Tree) -> Tree:
-        """Inside a program: the State stays where it lies."""
+    def constrain(self, state: Tree) -> Tree:
+        """Inside a program: the State keeps its sharding."""
         return jax.tree.map(lambda x: lax.with_sharding_constraint(x, self.state(x)), state)
 
 
-def for_batch(batch: int, devices: int | None = None, split_from: int = 0) -> Layout:
-    """The layout of one training, over all devices or the first so many. UserError if they do not divide the batch."""
+def layout(batch: int, members: int = 0, devices: int | None = None, split_from: int = 0) -> Layout:
+    """The layout of one training (members = 0) or of a population, over all devices or the first so many.
+
+    One training's batch must be divided by the devices. Of a population, as many devices as divide its members share
+    those, and of the rest as many as divide the batch share each member's.
+
+    Raises:
+        UserError: there are not so many devices, or they do not divide the batch.
+    """
     count = devices or jax.device_count()
     if not 1 <= count <= jax.device_count():
         raise UserError(f"There are {jax.device_count()} devices, not {count}: give --devices {jax.device_count()}.")
     if count % jax.process_count():
         raise UserError(f"{jax.process_count()} processes cannot share {count} devices: leave --devices out.")
+    if members:
+        most = lambda n, limit: max(k for k in range(1, limit + 1) if n % k == 0)
+        along = most(members, count)
+        return Layout(_mesh({"members": along, "data": most(batch, count // along)}), split_from)
     if batch % count:
         below, above = batch - batch % count, batch + count - batch % count
         near = f"--batch {below} or {above}" if below else f"--batch {above}"
         fewer = max(k for k in range(1, count + 1) if batch % k == 0)
         also = f", or --devices {fewer}" if jax.process_count() == 1 else ""
         raise UserError(f"A batch of {batch} does not divide over {count} devices: give {near}{also}.")
-    return Layout(_mesh(count, "data"), split_from)
+    return Layout(_mesh({"data": count}), split_from)
 
 
-def for_members(members: int) -> Layout:
-    """The layout of a population: over the most devices that divide its members."""
-    count = max(k for k in range(1, members + 1) if members % k == 0 and k <= jax.device_count())
-    return Layout(_mesh(count, "members"))
-
-
-def _mesh(count, axis):
-    return Mesh(np.array(jax.devices()[:count]), (axis,), axis_types=(AxisType.Auto,))
+def _mesh(shape):
+    devices = np.array(jax.devices()[: np.prod(list(shape.values()))]).reshape(*shape.values())
+    return Mesh(devices, tuple(shape), axis_types=(AxisType.Auto,) * len(shape))
 
 
 def place(tree: Tree, where: NamedSharding | Callable[[Any], NamedSharding]) -> Tree:
@@ -110,19 +128,8 @@ def join(tree: Tree, sharding: NamedSharding) -> Tree:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
-def rows(x: Tree) -> Tree:
-    """Inside a program: x with its rows spread over the devices that it runs on, if they divide them.
-
-    What is drawn inside a program lies nowhere yet; without this, all devices would do the same work on it.
-    """
-    mesh = get_abstract_mesh()
-    if "data" not in mesh.axis_names or not np.ndim(x) or len(x) % mesh.shape["data"]:
-        return x
-    return lax.with_sharding_constraint(x, PartitionSpec("data"))
-
-
 def whole(tree: Tree) -> Tree:
-    """Inside a program: all of it on every device that it runs on, so that every process can read it."""
+    """Inside a program: replicated on every device of its mesh, so that every process can read it."""
     if get_abstract_mesh().empty:
         return tree
     return jax.tree.map(lambda x: lax.with_sharding_constraint(x, PartitionSpec()), tree)
@@ -130,7 +137,8 @@ def whole(tree: Tree) -> Tree:
 
 def flag(layout: Layout, value: bool) -> jax.Array:
     """bool [devices]: this process's own value on its devices. It never waits for the others."""
-    return jax.make_array_from_callback((layout.mesh.size,), layout.spread(), lambda index: np.full(1, value))
+    every = NamedSharding(layout.mesh, PartitionSpec(layout.mesh.axis_names))
+    return jax.make_array_from_callback((layout.mesh.size,), every, lambda index: np.full(1, value))
 
 
 def start(how: str) -> None:
@@ -159,20 +167,20 @@ def first() -> bool:
 
 
 def first_alone(f: Callable[[], Any]) -> None:
-    """f() in the first process, and the others wait. A UserError there is one in all of them."""
-    said = ""
+    """f() in the first process, while the others wait. A UserError there is one in all of them."""
+    message = ""
     if first():
         try:
             f()
         except UserError as error:
             if jax.process_count() == 1:
                 raise
-            said = str(error)
-    if jax.process_count() > 1 and (said := _told(said)):
-        raise UserError(said)
+            message = str(error)
+    if jax.process_count() > 1 and (message := _broadcast(message)):
+        raise UserError(message)
 
 
-def _told(text):
+def _broadcast(text):
     """The first process's text, in all."""
     own = np.frombuffer(text.encode()[:1000].ljust(1000, b"\0"), np.uint8)
     return bytes(multihost_utils.broadcast_one_to_all(own)).rstrip(b"\0").decode(errors="ignore")

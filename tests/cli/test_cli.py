@@ -21,7 +21,8 @@ from gan_jax import cli, load, mixtures, show
 from gan_jax.metrics import Score, modes_covered, perfect_modes
 from gan_jax.runs import cost
 from gan_jax.runs import paper as papers
-from gan_jax.runs.run import CHUNK, read_rows
+from gan_jax.runs.folder import read_rows
+from gan_jax.runs.run import CHUNK
 from gan_jax.show import clouds
 
 DCGAN = ROOT / "experiments" / "dcgan.py"

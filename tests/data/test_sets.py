@@ -17,9 +17,9 @@ from gan_jax.data import OnDisk, batches, content_hash, epoch, lengths, load, re
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
+from gan_jax.runs.folder import describe
+from gan_jax.runs.load import load as load_run
 from gan_jax.runs.replay import replay
-from gan_jax.runs.run import describe
-from gan_jax.runs.run import load as load_run
 
 rng = np.random.default_rng(0)
 A, B = (rng.integers(0, 256, (n, 2, 2, 1), np.uint8) for n in (7, 12))

@@ -19,7 +19,8 @@ from gan_jax.errors import UserError
 from gan_jax.pixels import to_float
 from gan_jax.runs import cost, translation
 from gan_jax.runs import paper as papers
-from gan_jax.runs.run import Run, batch_spec
+from gan_jax.runs.run import Run
+from gan_jax.training.spec import batch_spec
 
 paper = papers.paper("cyclegan").module
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

@@ -18,7 +18,7 @@ from gan_jax.optimizers import sgd
 from gan_jax.pixels import to_float
 from gan_jax.runs import cost
 from gan_jax.runs import paper as papers
-from gan_jax.runs.run import abstract_state, as_schedule
+from gan_jax.training.spec import abstract_state, as_schedule
 
 PRESETS = [f"{name}:{preset}" for name in papers.names() for preset in papers.paper(name).presets]
 

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gan_jax import data as sources
+from gan_jax.data.held_out import HeldOut
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
-from gan_jax.runs.translation import HeldOut
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from toy import bits
 
 from gan_jax import load
-from gan_jax.runs.run import read_rows
+from gan_jax.runs.folder import read_rows
 
 FIELDS = ("step", "member")
 

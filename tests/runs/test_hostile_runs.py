@@ -12,7 +12,7 @@ import pytest
 import gan_jax
 from gan_jax.errors import UserError
 from gan_jax.runs import paper as papers
-from gan_jax.runs.run import read_rows, write_text
+from gan_jax.runs.folder import read_rows, write_text
 
 pytestmark = pytest.mark.usefixtures("alarm")
 

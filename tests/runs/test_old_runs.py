@@ -22,7 +22,7 @@ from conftest import ROOT
 from gan_jax import load, train
 from gan_jax.errors import UserError
 from gan_jax.runs import fork
-from gan_jax.runs.run import FORMAT, describe, read_rows
+from gan_jax.runs.folder import FORMAT, describe, read_rows
 
 RUNS = ROOT / "tests" / "old_runs"
 WRITTEN = {  # of the leaves of State, and the end of what sample(jax.random.key(0), 1) gave

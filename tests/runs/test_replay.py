@@ -19,8 +19,8 @@ from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam, sgd
 from gan_jax.runs.replay import first_fault
-from gan_jax.runs.run import batch_spec, zeros
 from gan_jax.training import checkpoint
+from gan_jax.training.spec import batch_spec, zeros
 
 HOW = {"batch": 8, "seed": 0}
 

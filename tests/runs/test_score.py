@@ -16,9 +16,9 @@ from gan_jax.metrics import Score, extractors
 from gan_jax.metrics.protocols import scorer
 from gan_jax.metrics.references import reference
 from gan_jax.optimizers import adam
-from gan_jax.runs.run import read_rows
+from gan_jax.runs.folder import read_rows
 from gan_jax.runs.score import along, callback, score_members, score_run
-from gan_jax.training.loop import train
+from gan_jax.runs.train import train
 
 DIGITS = load("digits")
 PART = {name: leaf[:300] for name, leaf in DIGITS.items()}

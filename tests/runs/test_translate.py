@@ -14,7 +14,7 @@ from gan_jax.cli import flags
 from gan_jax.errors import UserError
 from gan_jax.pixels import to_bytes
 from gan_jax.runs import paper as papers
-from gan_jax.runs.run import read_rows
+from gan_jax.runs.folder import read_rows
 
 rng = np.random.default_rng(0)
 PICTURES = {"b.png": (6, 8), "deep/a.jpg": (4, 4), "c.PNG": (10, 2)}

@@ -20,7 +20,7 @@ from gan_jax.engine import carry, init, step
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
-from gan_jax.runs.run import read_rows
+from gan_jax.runs.folder import read_rows
 from gan_jax.training import checkpoint
 
 train = partial(gan_jax.train, batch=8, log_every=5, checkpoint_every=10, progress=False)

@@ -16,7 +16,7 @@ import gan_jax
 from benchmarks.faults import Training, inject, totals
 from benchmarks.kill_and_resume import compare
 from gan_jax.errors import UserError
-from gan_jax.runs.run import open_folder, read_rows
+from gan_jax.runs.folder import open_folder, read_rows
 from gan_jax.training import checkpoint
 
 train = partial(gan_jax.train, batch=8, log_every=5, checkpoint_every=10, progress=False)

@@ -13,7 +13,7 @@ from toy import GAME, POINTS, bits
 import gan_jax
 from benchmarks.devices import COUNTS, GAMES, PRECISIONS
 from gan_jax.errors import UserError
-from gan_jax.runs.run import read_rows
+from gan_jax.runs.folder import read_rows
 from gan_jax.training import parallel
 
 TRAJECTORY = """

@@ -19,7 +19,8 @@ from gan_jax.engine import init, step
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
-from gan_jax.runs.run import batch_spec, read_rows
+from gan_jax.runs.folder import read_rows
+from gan_jax.training.spec import batch_spec
 from gan_jax.two_player import gan
 
 train = partial(gan_jax.train, batch=8, log_every=5, checkpoint_every=10, progress=False)

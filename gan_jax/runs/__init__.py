@@ -1,0 +1,1 @@
+"""Runs: a game trained in a folder, and what is done with it."""

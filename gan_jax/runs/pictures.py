@@ -1,0 +1,70 @@
+"""What a run shows: a page of samples at intervals, and at the end a film and curves."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gan_jax import show
+from gan_jax.data import Data, several, stream, take
+from gan_jax.pixels import to_float
+from gan_jax.runs.folder import read_rows
+from gan_jax.runs.run import Run, as_key, on_mesh_of, samples
+from gan_jax.show import Show
+
+
+def pictures(data: Data, seed: int, folder: Path, how: Show | None = None) -> Callable[[Run, int], Callable[[], None]]:
+    """A callback that writes samples/STEP.png, or what the Show makes; the noise is the same each time.
+
+    how: by default what suits the shape of the data.
+    """
+    key, how = as_key(seed), how or show.infer(example_of(data))
+    real = None if several(data) else _first(data, seed, how.n)
+
+    def draw(run, step):
+        n = how.n_members if run.game.axis else how.n
+        with on_mesh_of(run.state):
+            made = samples(run.game, run.state, key, {}, n=n)
+
+        def finish():
+            if real is not None and not any((folder / "samples").glob("real.*")):
+                _write(folder, "real", how.page([real]))
+            _write(folder, step, page(how, run, jax.tree.map(np.asarray, made), real))
+
+        return finish
+
+    return draw
+
+
+def page(how: Show, run: Run, made: Any, real: Any = None) -> dict[str, bytes]:
+    """{suffix: file} of samples, of a population those of every member."""
+    return how.page(run.game.unstack(made), real)
+
+
+def finish(folder: Path) -> None:
+    """At the end of a run: progress.gif of its pages and curves.png of its rows, where there are any."""
+    pages = sorted((folder / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
+    if pages:
+        show.gif(pages, folder / "progress.gif")
+    if rows := read_rows(folder):
+        show.curves(rows, folder / "curves.png")
+
+
+def _write(folder, name, files):
+    for suffix, content in files.items():
+        show.write(folder / "samples" / f"{name}.{suffix}", content)
+
+
+def example_of(data: Data) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes and dtypes of one example, of several sets of the first one's."""
+    one = next(iter(data.values())) if several(data) else data
+    dtype = lambda x: np.float32 if x.dtype == np.uint8 else x.dtype
+    return {name: jax.ShapeDtypeStruct(x.shape[1:], dtype(x)) for name, x in one.items()}
+
+
+def _first(data, seed, n):
+    """The first examples that a training reads."""
+    n = min(n, len(data["x"]))
+    return {name: to_float(np.asarray(leaf)) for name, leaf in take(data, stream(seed, 0, n, len(data["x"]))).items()}

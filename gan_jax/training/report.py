@@ -1,0 +1,112 @@
+"""What a person sees while a training runs: a progress bar, about ten rows, and a word when one side wins."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gan_jax.training import parallel
+
+ROWS = 10  # of a run, about
+WINS = 0.98, 0.02, 3  # D's probabilities on real and fake x, and for how many rows, before G is said to learn little
+REAL, FAKE = "D(x)", ("D(G(z)) after", "D(G(z))", "D(G(z)) before")
+WIDTH = 10  # characters of a column
+
+
+@dataclass
+class Report:
+    """A context in which a training reports; nothing is printed with `progress` off, or by any process but the first.
+
+    steps: the last round. start: the round that the training goes on from. verbose: every number of every row.
+    """
+
+    steps: int
+    start: int = 0
+    progress: bool = True
+    verbose: bool = False
+    bar: Any = None
+    began: float = 0.0
+    compiling: bool = True
+    columns: list[str] = field(default_factory=list)
+    shown: int = -1  # tenths of the run that rows have been shown of
+    winning: list[int] = field(default_factory=list)  # rounds in a row at which D has won
+
+    def __enter__(self) -> "Report":
+        from tqdm.auto import tqdm
+
+        quiet = not (self.progress and parallel.first())
+        how = {"unit": " rounds", "dynamic_ncols": True, "leave": False, "disable": quiet}
+        self.bar, self.began = tqdm(total=self.steps, initial=self.start, desc="compiling", **how), time.perf_counter()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.bar.close()
+
+    def write(self, line: str) -> None:
+        """A line above the bar."""
+        if not self.bar.disable:
+            self.bar.write(line)
+
+    def advance(self, t: int) -> None:
+        """The bar, at round t."""
+        self.bar.update(t - self.bar.n)
+
+    def compiled(self) -> None:
+        """Say once how long the first program took."""
+        if self.compiling and not self.bar.disable:
+            self.compiling = False
+            self.bar.set_description_str("", refresh=False)
+            self.write(f"compiled in {time.perf_counter() - self.began:.1f} s")
+
+    def row(self, row: dict[str, Any], notes: Sequence[str] = ()) -> None:
+        """Show a row of metrics.jsonl: about ten in a run, or all of them, with every number, if `verbose`."""
+        for note in notes:  # of members that rest: said even without progress
+            self.bar.write(note)
+        if self.bar.disable:
+            return
+        if self.verbose:
+            numbers = [f"{name} {_number(x)}" for name, x in row.items() if not name.endswith(" se")]
+            self.write("  ".join(numbers))
+            return
+        chosen = [name for name in row if re.match(r"(loss|score)/|D\(", name) and not name.endswith(" se")]
+        losses = {name: row[name] for name in sorted(chosen, key=lambda name: (not name.startswith("loss/"), name))}
+        newest = [f"{name} {_number(x)}" for name, x in list(losses.items())[:3]]
+        self.bar.set_postfix_str("  ".join(newest), refresh=False)
+        self._warn(row)
+        tenth = row["step"] * ROWS // self.steps
+        if tenth > self.shown or row["step"] == self.steps:
+            self.shown = tenth
+            self._table(row, losses)
+
+    def _table(self, row, numbers):
+        pace = {"images/s": row["images_per_second"]} if "images_per_second" in row else {}
+        named = {_short(name): x for name, x in numbers.items()} | pace
+        new = [name for name in named if name not in self.columns]
+        if new and (not self.columns or set(new) - {"images/s"}):
+            self.columns = [*(name for name in named if name != "images/s"), "images/s"][-8:]
+            self.write(f"{'round':>9}      " + "".join(f"{name[: WIDTH - 1]:>{WIDTH}}" for name in self.columns))
+        cells = [f"{_number(named[name]) if name in named else '':>{WIDTH}}" for name in self.columns]
+        self.write(f"{row['step']:>9,} {row['step'] / self.steps:>4.0%}" + " " + "".join(cells))
+
+    def _warn(self, row):
+        """A word when D has won for some rows, where it reports probabilities."""
+        real, fake = row.get(REAL), next((row[name] for name in FAKE if name in row), None)
+        if real is None or fake is None:
+            return
+        high, low, rows = WINS
+        self.winning = [*self.winning, row["step"]] if high < real <= 1 and 0 <= fake < low else []
+        if len(self.winning) == rows:
+            self.write(
+                f"D wins: D(x) {real:.2f}, D(G(z)) {fake:.2f} since round {self.winning[0]:,}, so G learns little. "
+                "Try a gradient penalty, a lower rate of D, or fewer moves of D."
+            )
+
+
+def _short(name):
+    """loss/D -> loss D."""
+    return name.removeprefix("score/").replace("/", " ").replace("D(G(z)) after", "D(G(z))")
+
+
+def _number(x):
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.3g}"

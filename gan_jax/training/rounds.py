@@ -1,0 +1,196 @@
+"""Dispatching rounds: some to a program, never across a change of the game or the end of a period."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from gan_jax.data import Data
+from gan_jax.engine import carry, fits, step
+from gan_jax.errors import UserError
+from gan_jax.game import State
+from gan_jax.population import Games
+from gan_jax.programs import per_game
+from gan_jax.training import feeds, parallel
+from gan_jax.training.feeds import Feed, Position
+from gan_jax.training.finite import finite
+from gan_jax.training.parallel import Layout
+from gan_jax.training.spec import Schedule, Spec, abstract_state, game_at, initial_state
+
+Tree = Any  # a pytree of arrays
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained on what: everything that determines the trajectory, and where it runs.
+
+    origin: of a fork, the round that it begins at and how far its parent had read the data by then.
+    """
+
+    schedule: Schedule
+    data: Data
+    batch: int
+    seed: int
+    spec: Spec
+    layout: Layout
+    origin: tuple[int, Position] | None = None
+
+    def abstract(self, t: int) -> State:
+        """Shapes and shardings of the State at round t."""
+        return self.layout.abstract(abstract_state(game_at(self.schedule, t), self.spec))
+
+    def initial(self, weights: State | None = None) -> State:
+        """The State at round 0; with `weights`, those of that State, its averages and memory. UserError if they do not
+        fit."""
+        state = self.initialise(self.schedule(0))
+        return state if weights is None else _with_weights(state, weights)
+
+    def initialise(self, game: Games, paths: tuple[str, ...] | None = None) -> Any:
+        """The State of `game` at round 0, or a list of the leaves at the paths named, and nothing else is computed."""
+        game = game.with_numbers(parallel.place(game.numbers, self.layout.by_member()))
+        with jax.set_mesh(self.layout.mesh):
+            return _initial(game, seed=self.seed, layout=self.layout, spec=_Static(self.spec), paths=paths)
+
+    def position(self, t: int) -> Position:
+        """How far the data has been read at the end of round t."""
+        return feeds.position_at(self.schedule, self.data, self.batch, t, self.origin)
+
+
+class _Static:
+    """A Spec as a static argument of a program: it is compared by what it says."""
+
+    def __init__(self, spec):
+        self.spec, self.text = spec, repr(spec)
+
+    def __eq__(self, other):
+        return self.text == other.text
+
+    def __hash__(self):
+        return hash(self.text)
+
+
+@per_game
+def _initial(game, *, seed, layout, spec, paths):
+    state = layout.constrain(initial_state(game, seed, spec.spec))
+    if paths is None:
+        return state
+    leaves = {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(state)}
+    return [leaves[name] for name in paths]
+
+
+def _name(path):
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _with_weights(state, weights):
+    """`state` with the weights, averages and memory of another; its rule and conditional moves begin anew."""
+    started = carry(state, weights, ("params", "ema", "memory"))
+    theirs = {id(x) for x in jax.tree.leaves(weights.params)}
+    for name, params in started.params.items():
+        if not all(id(x) in theirs for x in jax.tree.leaves(params)):
+            raise UserError(f"The weights to start from do not fit network {name!r}: its shape must be the same.")
+    fresh = {name: state.memory[name] for name in ("skipped", "rule")}
+    return jax.tree.map(jnp.copy, started.replace(memory=started.memory | fresh))  # a copy: training donates it
+
+
+class Played(NamedTuple):
+    """A dispatch that is under way: the State after it, and the metrics of its last round."""
+
+    step: int
+    game: Games
+    state: State
+    metrics: dict[str, jax.Array]  # [] or [members]
+    finite: jax.Array  # [] or [members]: of all its rounds, and the State
+    position: Position
+    compiling: bool  # whether the dispatch was a program's first
+    stop: bool  # whether some process was told to stop, rounds before
+
+
+def play(
+    training: Training,
+    feed: Feed,
+    state: State,
+    t: int,
+    steps: int,
+    periods: Sequence[int],
+    stop: list[int],
+    dispatch: int | None = None,
+) -> Iterator[Played]:
+    """Dispatch the rounds from t to `steps`. `stop` is read at each dispatch: this process was told to end."""
+    schedule, layout = training.schedule, training.layout
+    game, compiled, previous, shapes = game_at(schedule, t), set(), None, {}
+    longest = dispatch or (1 if game.axis == 0 and jax.default_backend() == "cpu" else 10)
+    flags = {told: parallel.flag(layout, told) for told in (False, True)}
+    state, position = parallel.place(state, layout.state), training.position(t)
+    placed = game.with_numbers(parallel.place(game.numbers, layout.by_member()))
+    while t < steps:
+        if schedule(t) is not game:
+            game = schedule(t)
+            state = change(training, game, state, shapes)
+            placed = game.with_numbers(parallel.place(game.numbers, layout.by_member()))
+        most = min(longest, steps - t, *(every - t % every for every in periods))
+        k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
+        own, new = feed.take(game, position, k), (game, k) not in compiled
+        start = parallel.place(np.int32(t), layout.whole)
+        with jax.transfer_guard("disallow"), jax.set_mesh(layout.mesh):
+            state, metrics, good, told = _rounds(
+                placed, state, feed.shared, own, start, flags[bool(stop)], layout=layout, make=feed.make
+            )
+        compiled.add((game, k))
+        t, position = t + k, feeds.advance(position, training.data, game, training.batch, k)
+        jax.block_until_ready(previous)  # one dispatch under way, one waiting: never a longer queue
+        stopping, previous = previous is not None and bool(np.asarray(previous[1])), (metrics, told)
+        yield Played(t, game, state, metrics, good, position, new, stopping)
+
+
+def change(training, game, state, shapes):
+    """The State as the next game continues it: what fits is carried, and only what is new is initialised.
+
+    An average that was not kept so far begins at the weights.
+    """
+    if game not in shapes:
+        shapes[game] = abstract_state(game, training.spec)
+    kept = {_name(path): leaf for path, leaf in fits(shapes[game], state).items()}
+    started = [n for n in shapes[game].ema if n not in state.ema]
+    wanted = [_name(path) for path, _ in jax.tree.leaves_with_path(shapes[game])]
+    missing = [name for name in wanted if name not in kept and not name.startswith(tuple(f"ema/{n}/" for n in started))]
+    new = dict(zip(missing, training.initialise(game, tuple(missing)), strict=True)) if missing else {}
+    leaf = lambda path, _: kept.get(_name(path), new.get(_name(path)))
+    state = jax.tree.map_with_path(leaf, shapes[game])
+    averages = {n: jax.tree.map(jnp.copy, (state.params[n], state.memory[n])) for n in started}
+    return parallel.place(state.replace(ema=state.ema | averages), training.layout.state)
+
+
+@partial(per_game, donate_argnums=1)
+def _rounds(games, state, shared, own, t, stop, *, layout, make):
+    """The rounds of `own` [k, slices, B, …], with members first, as one program: (State, the last round's metrics,
+    whether all rounds and the State are finite, whether any process was told to stop).
+
+    A member that is not finite rests: it keeps its last good State, whose step says that it is behind. The others go
+    on.
+    """
+
+    def rounds(game, state, own, shared):
+        one = lambda state, own: step(game, state, make(shared, own))
+        if jax.tree.leaves(own)[0].shape[0] == 1:
+            state, metrics = one(state, jax.tree.map(lambda x: x[0], own))
+            return state, metrics, finite(state, metrics)
+        state, every = lax.scan(one, state, own)
+        return state, jax.tree.map(lambda m: m[-1], every), finite(state, every)
+
+    def resting(game, state, own, shared, t):
+        new, metrics, good = rounds(game, state, own, shared)
+        good &= state.step == t
+        choose = lambda a, b: a if a is b else jnp.where(good, a, b)
+        return jax.tree.map(choose, new, state), metrics, good
+
+    if games.axis:
+        state, metrics, good = games.each(resting, state, own, shared=(shared, t))
+    else:
+        state, metrics, good = games.each(rounds, state, own, shared=(shared,))
+    return layout.constrain(state), parallel.whole(metrics), parallel.whole(good), parallel.whole(stop.any())
