@@ -158,11 +158,11 @@ def game(c: Config) -> Game:
         cycle = c.lambda_A * cycle_A + c.lambda_B * cycle_B
         identity = c.identity * (c.lambda_A * identity_A + c.lambda_B * identity_B)
 
-        told = {"cycle/A": cycle_A, "cycle/B": cycle_B, "identity/A": identity_A, "identity/B": identity_B}
-        told |= {"D_A(G(b))": seen_a.mean(), "D_B(G(a))": seen_b.mean()}
+        reported = {"cycle/A": cycle_A, "cycle/B": cycle_B, "identity/A": identity_A, "identity/B": identity_B}
+        reported |= {"D_A(G(b))": seen_a.mean(), "D_B(G(a))": seen_b.mean()}
         remembered = {"game": {"A": pool_A, "B": pool_B}}
         return {
-            "G": Loss(c.gan * fooled + cycle + identity, told),
+            "G": Loss(c.gan * fooled + cycle + identity, reported),
             "D_A": Loss(loss_A, {}, remembered),
             "D_B": Loss(loss_B, {}, remembered),
         }

@@ -95,7 +95,7 @@ def game(c: Config) -> Game:
 
     def sample(nets, key, n):
         x = nets["G"](prior(key, n))
-        return 2 * jnp.clip(x, 0, 1) - 1 if c.from_zero else x
+        return {"x": 2 * jnp.clip(x, 0, 1) - 1 if c.from_zero else x}
 
     players = {
         "G": Player(Generator(c.size, 3, c.width), adam(c.lr, c.beta1)),

@@ -123,7 +123,7 @@ def game(c: Config) -> Game:
 
     G = Player(toy.NormGenerator(len(MIXTURES[c.data].centres[0]), c.width_G), adam(c.lr, c.beta1))
     D = Player(toy.MaxoutDiscriminator(c.width_D), adam(c.lr, c.beta1))
-    sample = lambda nets, key, n: nets["G"](prior(key, n))
+    sample = lambda nets, key, n: {"x": nets["G"](prior(key, n))}
     return Game({"G": G, "D": D}, play, (move("D", "G"),), sample=sample)
 
 

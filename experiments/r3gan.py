@@ -128,7 +128,7 @@ def game(c: Config) -> Game:
     def ema(step):
         return 0.5 ** (c.batch / jnp.maximum(half_life(step), 1e-8))
 
-    sample = lambda nets, key, n: jnp.clip(nets["G"](prior(key, n)), -1, 1)
+    sample = lambda nets, key, n: {"x": jnp.clip(nets["G"](prior(key, n)), -1, 1)}
     shape = ((c.width,) * (c.size.bit_length() - 2), c.blocks)
     players = {
         "G": Player(Generator(*shape, expansion=c.expansion, group=c.group), adam(c.lr, beta2=beta2), ema),

@@ -27,7 +27,7 @@ def load(
         paper: the file of a paper of your own.
 
     Raises:
-        UserError: for a folder that holds no run, a game that cannot be found or does not fit, and a damaged checkpoint.
+        UserError: for a folder that holds no run, a game that is missing or does not fit, a damaged checkpoint.
     """
     folder = Path(folder).expanduser()
     about, schedule = described(folder, game, paper)

@@ -61,9 +61,8 @@ def replay(
     config, first = about["config"], schedule(0)
     layout = parallel.layout(config["batch"], devices=1)
     training = Training(schedule, data, config["batch"], config["seed"], about["batch"], layout, _origin(about))
-    found = checkpoint.restore(
-        folder / "checkpoints", lambda t: abstract_state(game_at(schedule, t), about["batch"]), step
-    )
+    like = lambda t: abstract_state(game_at(schedule, t), about["batch"])
+    found = checkpoint.restore(folder / "checkpoints", like, step)
     if not found and "start" in about:
         raise UserError(f"{folder} has no checkpoint and started from the weights of another run: train it again.")
     if not first.axis and member is not None:

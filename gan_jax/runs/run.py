@@ -125,7 +125,7 @@ def as_set(samples: Any) -> Any:
 
 @per_game
 def samples(game, state, key, given, *, n):
-    """n samples {"x": [n, …], …}, with averaged weights where the game keeps them; of a population with members first."""
+    """n samples {"x": [n, …], …}, by averaged weights where the game keeps them; of a population members first."""
     make = lambda one, state, key, given: _sample(one, state, key, n, given)
     return parallel.whole(game.each(make, state, shared=(key, given)))
 
@@ -161,7 +161,7 @@ def _rows(value, start, count):
 
 @per_game
 def translations(game, state, x, keys, *, to):
-    """Images x [n, h, w, c], with keys [n], in the domain `to`, each image alone; of a population with members first."""
+    """Images x [n, h, w, c], with keys [n], in the domain `to`, each image alone; of a population members first."""
 
     def make(one, state, x, keys):
         nets, f = networks(one, state), one.translations[to]
