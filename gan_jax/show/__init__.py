@@ -5,7 +5,7 @@ The rest are pictures of a training: curves, spectra, films.
 
 from gan_jax.show.clouds import points, scatter
 from gan_jax.show.curves import compare, curves
-from gan_jax.show.default import arrays, infer, picture
+from gan_jax.show.default import arrays, infer
 from gan_jax.show.files import png, save_png, write
 from gan_jax.show.films import film, gif, video, video_at
 from gan_jax.show.grids import blocks, grid, images, tiles
@@ -27,7 +27,6 @@ __all__ = [
     "grid",
     "images",
     "infer",
-    "picture",
     "png",
     "points",
     "save_png",

@@ -4,10 +4,9 @@ import io
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num, UInt8
 
-from gan_jax.show.clouds import points, scatter
-from gan_jax.show.grids import grid, images
+from gan_jax.show.clouds import points
+from gan_jax.show.grids import images
 from gan_jax.show.pages import Set, Show
 
 
@@ -39,10 +38,3 @@ def _draw(samples, real):
 
 arrays = Show(_draw)
 """Anything: the arrays themselves, in a .npz file."""
-
-
-def picture(
-    samples: Num[np.ndarray, "..."], real: Num[np.ndarray, "..."] | None = None
-) -> UInt8[np.ndarray, "height width c"]:
-    """Images [n, h, w, 1 or 3] as a grid, points [n, d] as a cloud. UserError for any other shape."""
-    return scatter(samples, real) if np.ndim(samples) == 2 else grid(samples)

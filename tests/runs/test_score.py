@@ -17,6 +17,7 @@ from gan_jax.metrics.protocols import scorer
 from gan_jax.metrics.references import reference
 from gan_jax.optimizers import adam
 from gan_jax.runs.folder import read_rows
+from gan_jax.runs.run import Run
 from gan_jax.runs.score import along, callback, score_members, score_run
 from gan_jax.runs.train import train
 
@@ -92,6 +93,31 @@ def test_scores_along_a_training_and_the_best_checkpoint_by_them(tmp_path, again
         train(PULLED, PART["x"], steps=1, run=tmp_path / "typo", best="score/kernel", **how)
     with pytest.raises(UserError, match="needs a classifier's probabilities"):
         callback(against, ["inception_score"], n=100)
+
+
+def labelled(shift):
+    """Real digits, with labels that are wrong by `shift`."""
+
+    def sample(nets, key, n):
+        rows = jax.random.choice(key, len(DIGITS["x"]), (n,))
+        x, y = (jnp.asarray(DIGITS[name])[rows] for name in ("x", "y"))
+        return {"x": x / 127.5 - 1, "y": (y + shift) % 10}
+
+    return replace(PULLED, sample=sample)
+
+
+@pytest.mark.filterwarnings("ignore:intra_class of:UserWarning")
+def test_scores_by_class_of_a_run_take_the_labels_of_its_samples(perfect, against):
+    names = ["intra_class", "classification_accuracy"]
+    runs = [Run(labelled(shift), perfect.state) for shift in (0, 1)]
+    right, wrong = (score_run(run, scorer(against, names), n=300) for run in runs)
+    assert right["classification_accuracy"].value > 0.8 and wrong["classification_accuracy"].value < 0.1
+    assert 2 * right["intra_class"].value < wrong["intra_class"].value
+    start, logged = along(scorer(against, names), names, 300)
+    found = start(runs[0], 1)()
+    assert logged == list(found) and found["score/classification_accuracy"] > 0.8
+    with pytest.raises(UserError, match="needs the classes of the generated images"):
+        score_run(perfect, scorer(against, names), n=300)
 
 
 @dataclass(frozen=True)

@@ -49,14 +49,6 @@ def test_what_is_no_image_is_refused(shape):
         show.grid(np.full((1, 2, 2, 1), np.nan))
 
 
-def test_a_picture_is_a_grid_of_images_or_a_cloud_of_points():
-    x = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 3))
-    np.testing.assert_array_equal(show.picture(x, x[:2]), show.grid(x))
-    np.testing.assert_array_equal(
-        show.picture(x[:, 0, :2, 0], x[:, 1, :2, 0]), show.scatter(x[:, 0, :2, 0], x[:, 1, :2, 0])
-    )
-
-
 def at(picture, x, y):
     """The pixel of a point in a frame of real points from -1 to 1, which take the middle 7/8 of it."""
     return picture[at_row(y), at_column(x)].tolist()
