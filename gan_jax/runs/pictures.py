@@ -45,7 +45,8 @@ def page(how: Show, run: Run, made: Any, real: Any = None) -> dict[str, bytes]:
 
 def finish(folder: Path) -> None:
     """At the end of a run: progress.gif of its pages and curves.png of its rows, where there are any."""
-    pages = sorted((folder / "samples").glob("[0-9]*.png"), key=lambda path: int(path.stem))
+    pages = [path for path in (folder / "samples").glob("*.png") if path.stem.isdigit()]
+    pages = sorted(pages, key=lambda path: int(path.stem))
     if pages:
         show.gif(pages, folder / "progress.gif")
     if rows := read_rows(folder):
