@@ -61,7 +61,8 @@ def gan(
     Raises:
         UserError: G makes samples of another shape than the data, or the data have no labels that the prior makes.
     """
-    loss, prior, output = losses.get(loss), priors.get(prior), losses.output(loss)
+    loss, prior = losses.get(loss), priors.get(prior)
+    output = losses.output(loss)
     augment = augment if isinstance(augment, Augment) else Augment(augment or (lambda key, x, memory: x))
 
     def play(nets, batch, key, step):

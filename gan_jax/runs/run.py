@@ -53,12 +53,11 @@ class Run:
         _check_given(self.game, self.state, given, n)
         some = lambda i: {name: _rows(value, i * CHUNK, CHUNK) for name, value in given.items()}
         with on_mesh_of(self.state):
-            shapes = jax.eval_shape(lambda: samples(self.game, self.state, key, some(0), n=CHUNK))
-            size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
-            limits.check(n * size // CHUNK, f"{n:,} samples")
             chunks = []
             for i in range(max(1, -(-n // CHUNK))):
                 made = samples(self.game, self.state, jax.random.fold_in(key, i), some(i), n=CHUNK)
+                size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(made))
+                limits.check(n * size // CHUNK, f"{n:,} samples")
                 chunks.append(jax.tree.map(np.asarray, made))
         axis = self.game.axis
         joined = jax.tree.map(lambda *x: np.concatenate(x, axis), *chunks)

@@ -69,7 +69,7 @@ def train(
         SystemExit, KeyboardInterrupt: after SIGTERM and Ctrl-C, once the State is saved.
     """
     saving, logging, devices = options(given)
-    check_counts(steps=steps, batch=batch)
+    check_counts(batch=batch, **{"steps": steps} if steps else {})
     check_seed(seed)
     folder = None if run is None else Path(run).expanduser().absolute()
     training = prepare(game, data, batch, seed, devices, folder)
