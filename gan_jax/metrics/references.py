@@ -168,7 +168,7 @@ def rows_of(x, rows):
 def _chunks(images) -> Iterator[np.ndarray]:
     """Images [m, h, w, c] in memory, a part at a time."""
     many = max(1, CHUNK // int(np.prod(images.shape[1:])))
-    return (part["x"] for part in chunks({"x": images}, many))
+    return (np.asarray(part["x"]) for part in chunks({"x": images}, many))
 
 
 def _labels(data, rows=slice(None)):
