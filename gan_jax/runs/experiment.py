@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from gan_jax.runs.pictures import finish, pictures
 from gan_jax.runs.run import Run
 from gan_jax.runs.train import train
 from gan_jax.training import writers
+from gan_jax.training.cache import keep_programs
 from gan_jax.training.spec import as_schedule, zeros
 
 Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
@@ -56,6 +58,8 @@ class Options:
     distributed: str = ""  # this is one of several processes: auto, or HOST:PORT/PROCESSES/PROCESS
     tensorboard: bool = False
     wandb: bool = False
+    cache: str = ""  # a folder for compiled programs, by default one under the user's cache directory
+    no_cache: bool = False  # do not keep compiled programs
     verbose: bool = False  # show every number of every row
 
 
@@ -95,6 +99,8 @@ def run(
 
 def run_games(paper: Paper, title: str, config: Any, options: Options, games: Any) -> Run:
     """Train `games`: the Game of the Config, its schedule, or a population of it."""
+    if options.cache:
+        keep_programs(options.cache)
     data, first = paper.data(config), as_schedule(games)(0)
     if options.epochs:
         steps = rounds(options.epochs, sources.epoch(data), config.batch, first.slices)
@@ -124,11 +130,26 @@ def run_games(paper: Paper, title: str, config: Any, options: Options, games: An
         writers=written,
         paper=title,
         config=fields,
+        cache=not options.no_cache,
         verbose=options.verbose,
     )
     if jax.process_index() == 0:
         finish(folder)
+        _summary(paper, config, folder, trained, next(iter(first.translations), ""))
     return trained
+
+
+def _summary(paper, config, folder, trained, domain):
+    """Some samples where stdout is a terminal, where the run's files are, and how to go on."""
+    images = paper.shown(config) is show.images
+    if images and sys.stdout.isatty() and not trained.game.axis:
+        print(show.blocks(trained.sample(0, 8)["x"]))
+    print(f"Look:   {folder}/samples, progress.gif, curves.png")
+    if domain:
+        print(f"More:   python -m gan_jax translate {folder} --to {domain} --input FOLDER --out FOLDER")
+    else:
+        print(f"More:   python -m gan_jax sample {folder}")
+    print(f"Score:  python -m gan_jax evaluate {folder}")
 
 
 def spec(paper: Paper, config: Any) -> Any:
@@ -138,7 +159,7 @@ def spec(paper: Paper, config: Any) -> Any:
 
 def _sampled(paper, config, data, options, game):
     """The callbacks that draw samples, and score them where asked for."""
-    yield options.sample_every, pictures(data, config.seed, Path(options.run), paper.show)
+    yield options.sample_every, pictures(data, config.seed, Path(options.run), paper.shown(config))
     if options.score_every:
         yield _scored(paper, config, data, options)
 

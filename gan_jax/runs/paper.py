@@ -30,7 +30,7 @@ import numpy as np
 
 from gan_jax.errors import UserError, nearest
 from gan_jax.runs import fields
-from gan_jax.show import Show
+from gan_jax.show import Show, infer
 
 PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = PACKAGE / "_experiments"  # in a wheel; a checkout has the papers beside the package
@@ -84,6 +84,12 @@ class Paper:
     def title(self, preset: str) -> str:
         """What a run's config.json calls it: "dcgan:mnist", or "mine.py:small" for a file of one's own."""
         return f"{self.name if self.shipped else self.file.name}:{preset}"
+
+    def shown(self, config: Any) -> Show:
+        """How samples are drawn, by default as suits the shape of an example, of several sets that of the first."""
+        example = self.example(config)
+        first = next(iter(example.values()))
+        return self.show or infer(first if isinstance(first, Mapping) else example)
 
     def config(self, preset: str = "") -> Any:
         """The Config of a preset, by default the first. UserError if there is none of that name."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from gan_jax.data import as_data, check_enough, content_hash
+from gan_jax.data import as_data, check_enough, content_hash, several
 from gan_jax.engine import step
 from gan_jax.errors import UserError
 from gan_jax.game import State
@@ -23,6 +24,7 @@ from gan_jax.runs.pictures import finish, pictures
 from gan_jax.runs.replay import first_fault
 from gan_jax.runs.run import Run
 from gan_jax.training import checkpoint, parallel
+from gan_jax.training.cache import keep_programs
 from gan_jax.training.loop import NotFiniteError, Start, check_best, loop
 from gan_jax.training.options import check_counts, check_seed, options
 from gan_jax.training.report import Report
@@ -69,6 +71,8 @@ def train(
         SystemExit, KeyboardInterrupt: after SIGTERM and Ctrl-C, once the State is saved.
     """
     saving, logging, devices = options(given)
+    if devices.cache:
+        keep_programs()
     check_counts(batch=batch, **{"steps": steps} if steps else {})
     check_seed(seed)
     folder = None if run is None else Path(run).expanduser().absolute()
@@ -85,7 +89,7 @@ def train(
         if own:
             draw = pictures(training.data, seed, folder)
             logging = dataclasses.replace(logging, callbacks=[*logging.callbacks, (SAMPLE_EVERY, draw)])
-        report = Report(steps, begin.t, logging.progress, logging.verbose)
+        report = Report(steps, begin.t, logging.progress, logging.verbose, header(training, begin.state, paper))
         stack.enter_context(_advice(training, folder, paper, start, state, logging.progress))
         how = {"saving": saving, "logging": logging, "devices": devices, "report": report}
         as_run = lambda game, state: Run(game, state, folder)
@@ -110,6 +114,25 @@ def prepare(game: Any, data: Any, batch: int, seed: int, devices: Any, folder: P
     if "examples" in origin:
         training = dataclasses.replace(training, origin=(origin["step"], origin["examples"]))
     return training
+
+
+def header(training: Training, state: State, paper: str) -> str:
+    """One line: what is trained, on what, how large, and where."""
+    data, sets = training.data, []
+    for name, one in data.items() if several(data) else [("", data)]:
+        shape = "x".join(map(str, one["x"].shape[1:])) or "numbers"
+        sets.append(f"{name} {len(one['x']):,} of {shape}".strip())
+    game = game_at(training.schedule, 0)
+    size = lambda params: sum(math.prod(x.shape[game.axis :]) for x in jax.tree.leaves(params))
+    weights = ", ".join(f"{name} {_thousands(size(params))}" for name, params in state.params.items())
+    members = f" · {len(game.data_seeds(0))} members" if game.axis else ""
+    device, count = jax.devices()[0].platform, training.layout.mesh.size
+    where = f"{count} {device} device{'s' * (count > 1)}"
+    return f"{paper or 'your game'} · {' and '.join(sets)} · weights: {weights}{members} · {where}"
+
+
+def _thousands(n):
+    return f"{n / 1e6:.1f}M" if n >= 1e6 else f"{n / 1e3:.0f}k" if n >= 1000 else str(n)
 
 
 def _start(training, folder, start, state):

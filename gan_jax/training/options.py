@@ -57,12 +57,14 @@ class Devices:
     split_from: weights, moments and averages of so many numbers or more are split over the devices; 0: none is.
     dispatch: rounds to a dispatch, by default 1 for a Game on a CPU, else 10.
     resident: a set of at most so many bytes is kept on every device; batches of a larger one are read by threads.
+    cache: whether compiled programs are kept between processes, in a folder under the user's cache directory.
     """
 
     devices: int | None = None
     split_from: int = 0
     dispatch: int | None = None
     resident: int = RESIDENT
+    cache: bool = True
 
 
 def options(given: dict[str, Any]) -> tuple[Saving, Logging, Devices]:

@@ -19,12 +19,14 @@ class Report:
     """A context in which a training reports; nothing is printed with `progress` off, or by any process but the first.
 
     steps: the last round. start: the round that the training goes on from. verbose: every number of every row.
+    header: a line that says what is trained.
     """
 
     steps: int
     start: int = 0
     progress: bool = True
     verbose: bool = False
+    header: str = ""
     bar: Any = None
     began: float = 0.0
     compiling: bool = True
@@ -37,6 +39,8 @@ class Report:
 
         quiet = not (self.progress and parallel.first())
         how = {"unit": " rounds", "dynamic_ncols": True, "leave": False, "disable": quiet}
+        if not quiet and self.header:
+            print(self.header)
         self.bar, self.began = tqdm(total=self.steps, initial=self.start, desc="compiling", **how), time.perf_counter()
         return self
 
