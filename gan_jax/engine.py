@@ -52,6 +52,11 @@ def _check_losses(game, nets, losses):
     for n, net in nets.items():
         if net.params is None:
             raise UserError(f"`play` never called network {n!r}: call it, or leave it out of `players`.")
+        if net.memory.get("batch_stats") and not net.mode:
+            raise UserError(
+                f"Network {n!r} keeps batch statistics, but takes no argument that tells training from evaluation: "
+                "give its __call__ an argument train=True, and normalise by running averages where it is False."
+            )
     for name, loss in losses.items():
         if unknown := set(loss.memory) - set(game.players) - {"game"}:
             raise UserError(f"Loss {name!r} remembers {unknown}: memory is by player ({', '.join(nets)}), or 'game'.")

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from gan_jax import limits
 from gan_jax.data import as_data, check_enough, content_hash, several
 from gan_jax.engine import step
 from gan_jax.errors import UserError
@@ -61,44 +62,59 @@ def train(
         paper, config: what config.json says of where the game comes from, and every number it was made with.
         given: fields of `Saving`, `Logging` and `Devices` in gan_jax.training.options, such as log_every=100.
 
-    Returns:
-        The run at its last round. Rows of metrics.jsonl are a member's where there are members, and one more holds
-        their means and, as "NAME se", standard errors; a member that is no longer finite rests at its last good State.
-
     Raises:
         UserError: data that does not fit, another run or another process in the folder, a file that cannot be written,
             and a loss or gradient that is no longer finite: the run stops, and the last good checkpoint stays.
         SystemExit, KeyboardInterrupt: after SIGTERM and Ctrl-C, once the State is saved.
     """
     saving, logging, devices = options(given)
-    if devices.cache:
-        keep_programs()
     check_counts(batch=batch, **{"steps": steps} if steps else {})
     check_seed(seed)
-    folder = None if run is None else Path(run).expanduser().absolute()
+    if devices.cache:
+        keep_programs()
+    folder = None if run is None else limits.path(run).absolute()
     training = prepare(game, data, batch, seed, devices, folder)
-    training, begin = _start(training, folder, start, state)
+    begin = _start(training, folder, start, state)
     check_best(training, begin.state, saving, logging, begin.t)
     with ExitStack() as stack:
         if folder:
             about = identity(training, paper, config, start)
-            parallel.first_alone(lambda: stack.enter_context(open_folder(folder, about, _notes(start))))
-            begin = _restored(training, folder, begin)
-            parallel.first_alone(lambda: cut_rows(folder, begin.t))
-        own = folder and not paper and game_at(training.schedule, 0).sample
-        if own:
-            draw = pictures(training.data, seed, folder)
-            logging = dataclasses.replace(logging, callbacks=[*logging.callbacks, (SAMPLE_EVERY, draw)])
+            begin = stack.enter_context(_opened(training, folder, begin, about, _notes(start)))
+            logging = logging if paper else _with_pictures(training, folder, logging)
         report = Report(steps, begin.t, logging.progress, logging.verbose, header(training, begin.state, paper))
         stack.enter_context(_advice(training, folder, paper, start, state, logging.progress))
         how = {"saving": saving, "logging": logging, "devices": devices, "report": report}
-        as_run = lambda game, state: Run(game, state, folder)
-        t, last = loop(training, begin, steps, folder=folder, as_run=as_run, **how)
-        if own and parallel.first():
-            finish(folder)
-    if folder and begin.t >= steps and logging.progress and parallel.first():
-        print(f"{folder} is at round {begin.t:,} already, and {steps:,} were asked for: nothing is left to train.")
-    return as_run(game_at(training.schedule, t), last)
+        t, last = loop(training, begin, steps, folder=folder, as_run=partial(_as_run, folder), **how)
+    if folder and parallel.first():
+        finish(folder)
+    return _as_run(folder, game_at(training.schedule, t), last)
+
+
+def _as_run(folder, game, state):
+    return Run(game, state, folder)
+
+
+@contextmanager
+def _opened(training, folder, begin, about, notes):
+    """The run's folder, locked; yields where the training goes on: its newest sound checkpoint, or round 0."""
+    say = tqdm.write if parallel.first() else lambda line: None
+    with ExitStack() as stack:
+        parallel.first_alone(lambda: stack.enter_context(open_folder(folder, about, notes)))
+        found = checkpoint.restore(folder / "checkpoints", training.abstract, say=say)
+        if found:
+            begin = Start(*found)
+        elif begin.t:  # every checkpoint that there was is gone
+            begin = Start(0, training.initial(), {})
+        parallel.first_alone(lambda: cut_rows(folder, begin.t))
+        yield begin
+
+
+def _with_pictures(training, folder, logging):
+    """Of one's own game too: pages of samples, where it says how to sample."""
+    if not game_at(training.schedule, 0).sample:
+        return logging
+    draw = pictures(training.data, training.seed, folder)
+    return dataclasses.replace(logging, callbacks=[*logging.callbacks, (SAMPLE_EVERY, draw)])
 
 
 def prepare(game: Any, data: Any, batch: int, seed: int, devices: Any, folder: Path | None) -> Training:
@@ -146,19 +162,10 @@ def _start(training, folder, start, state):
         if start is not None:
             raise UserError("A State to go on from and a run to start from are one too many: leave out `start`.")
         state = jax.tree.map(jax.numpy.copy, state)  # training donates it
-        return training, Start(int(np.asarray(state.step).max()), state, {})
+        return Start(int(np.asarray(state.step).max()), state, {})
     latest = (checkpoint.latest_step(folder / "checkpoints") if folder else None) or 0
     found = training.abstract(latest) if latest else training.initial(_weights(start))
-    return training, Start(latest, found, {})
-
-
-def _restored(training, folder, begin):
-    """The newest sound checkpoint, or the State at round 0."""
-    say = tqdm.write if parallel.first() else lambda line: None
-    found = checkpoint.restore(folder / "checkpoints", training.abstract, say=say)
-    if found:
-        return Start(*found)
-    return begin if begin.t == 0 else Start(0, training.initial(), {})
+    return Start(latest, found, {})
 
 
 def _weights(start):

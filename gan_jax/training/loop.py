@@ -60,6 +60,8 @@ def loop(
         UserError: from the data's source, after the State before it was saved, and from files that cannot be written.
     """
     t, state = start.t, start.state
+    if t >= steps > 0:
+        report.write(f"This run is at round {t:,} already, and {steps:,} were asked for: nothing is left to train.")
     with ExitStack() as stack:
         saves = None
         if folder:

@@ -34,12 +34,15 @@ class Report:
     shown: int = -1  # tenths of the run that rows have been shown of
     winning: list[int] = field(default_factory=list)  # rounds in a row at which D has won
 
+    @property
+    def quiet(self) -> bool:
+        return not (self.progress and parallel.first())
+
     def __enter__(self) -> "Report":
         from tqdm.auto import tqdm
 
-        quiet = not (self.progress and parallel.first())
-        how = {"unit": " rounds", "dynamic_ncols": True, "leave": False, "disable": quiet}
-        if not quiet and self.header:
+        how = {"unit": " rounds", "dynamic_ncols": True, "leave": False, "disable": self.quiet}
+        if not self.quiet and self.header:
             print(self.header)
         self.bar, self.began = tqdm(total=self.steps, initial=self.start, desc="compiling", **how), time.perf_counter()
         return self
@@ -49,8 +52,8 @@ class Report:
 
     def write(self, line: str) -> None:
         """A line above the bar."""
-        if not self.bar.disable:
-            self.bar.write(line)
+        if not self.quiet:
+            self.bar.write(line) if self.bar else print(line)
 
     def advance(self, t: int) -> None:
         """The bar, at round t."""
@@ -58,7 +61,7 @@ class Report:
 
     def compiled(self) -> None:
         """Say once how long the first program took."""
-        if self.compiling and not self.bar.disable:
+        if self.compiling and not self.quiet:
             self.compiling = False
             self.bar.set_description_str("", refresh=False)
             self.write(f"compiled in {time.perf_counter() - self.began:.1f} s")
@@ -67,7 +70,7 @@ class Report:
         """Show a row of metrics.jsonl: about ten in a run, or all of them, with every number, if `verbose`."""
         for note in notes:  # of members that rest: said even without progress
             self.bar.write(note)
-        if self.bar.disable:
+        if self.quiet:
             return
         if self.verbose:
             numbers = [f"{name} {_number(x)}" for name, x in row.items() if not name.endswith(" se")]

@@ -137,7 +137,8 @@ def play(
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
         own, new = feed.take(game, position, k), (game, k) not in compiled
         start = parallel.place(np.int32(t), layout.whole)
-        with jax.transfer_guard("disallow"), jax.set_mesh(layout.mesh):
+        guard = "allow" if jax.config.jax_disable_jit else "disallow"  # op by op, constants are transferred
+        with jax.transfer_guard(guard), jax.set_mesh(layout.mesh):
             state, metrics, good, told = _rounds(
                 placed, state, feed.shared, own, start, flags[bool(stop)], layout=layout, make=feed.make
             )

@@ -76,8 +76,14 @@ def batch(primitive, operands, dims, *, geometry):
     return out.reshape(*members, *out.shape[1:]), 0
 
 
+def run_compiled(jitted, *operands, geometry):
+    """Outside any program: compiled, under JAX_DISABLE_JIT too, for there is no other implementation."""
+    with jax.disable_jit(False):
+        return jitted(*operands, geometry=geometry)
+
+
 for part, primitive in (("C", C), ("T", T), ("W", W)):
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
+    primitive.def_impl(partial(run_compiled, jax.jit(primitive.bind, static_argnames="geometry")))
     primitive.def_abstract_eval(partial(shape, part))
     batching.primitive_batchers[primitive] = partial(batch, primitive)
     for platform, compute in (("cpu", on_cpu), (None, on_accelerator)):
