@@ -1,6 +1,8 @@
 """A run: a game in a State, and the folder it is kept in."""
 
+import base64
 import contextlib
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gan_jax import limits
+from gan_jax import limits, show
 from gan_jax.engine import net
 from gan_jax.errors import UserError
 from gan_jax.game import State
@@ -21,6 +23,7 @@ from gan_jax.programs import per_game
 from gan_jax.training import parallel
 
 CHUNK, TOGETHER = 256, 16  # samples made, and images translated, at once
+NOTEBOOK = 16  # samples shown of a run
 
 Set = dict[str, np.ndarray]  # {"x": [n, …], "y": …}
 
@@ -102,6 +105,16 @@ class Run:
         members = f", {len(steps)} members" if self.game.axis else ""
         sizes = [f"{n} {_size(p, self.game.axis):,}" for n, p in self.state.params.items()]
         return f"Run at round {int(steps.max()):,}{where}: {', '.join(sizes)} weights{members}"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the line of `repr`, and some samples where they make a picture."""
+        line = f"<code>{html.escape(repr(self))}</code>"
+        if self.game.sample is None:
+            return line
+        made = self.sample(0, NOTEBOOK)
+        one = {name: jax.ShapeDtypeStruct(x.shape[1 + self.game.axis :], x.dtype) for name, x in made.items()}
+        picture = show.infer(one).page(self.game.unstack(made)).get("png", b"")
+        return f'{line}<br><img src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else line
 
 
 def _size(params, axis):

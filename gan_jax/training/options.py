@@ -77,21 +77,15 @@ def options(given: dict[str, Any]) -> tuple[Saving, Logging, Devices]:
             near = get_close_matches(name, known, 1)
             hint = f": did you mean {near[0]}?" if near else f": there are {', '.join(known)}."
             raise UserError(f"train has no argument {name!r}{hint}")
-    made = tuple(kind(**{name: given[name] for name in names[kind] if name in given}) for kind in kinds)
-    saving, logging, devices = made
-    check_counts(
-        checkpoint_every=saving.checkpoint_every,
-        keep_every=saving.keep_every,
-        log_every=logging.log_every,
-        dispatch=devices.dispatch,
-        devices=devices.devices,
-    )
-    for every, *_ in logging.callbacks:
+    counts = ("checkpoint_every", "keep_every", "log_every", "dispatch", "devices")
+    check_counts(**{name: given[name] for name in counts if name in given})
+    for every, *_ in given.get("callbacks", ()):
         check_counts(**{"a callback's number of rounds": every})
-    return made
+    saving, logging, devices = (kind(**{name: given[name] for name in names[kind] if name in given}) for kind in kinds)
+    return saving, logging, devices
 
 
-def check_counts(**counts: int | None) -> None:
+def check_counts(**counts: Any) -> None:
     """UserError for a count that is no whole number of 1 or more; None stands for a default."""
     for name, count in counts.items():
         whole = isinstance(count, int) and not isinstance(count, bool) and 1 <= count < math.inf
@@ -99,7 +93,7 @@ def check_counts(**counts: int | None) -> None:
             raise UserError(f"{name} is {count!r}: it must be a whole number, 1 or more.")
 
 
-def check_seed(seed: int) -> None:
+def check_seed(seed: Any) -> None:
     """UserError for a seed that is none."""
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise UserError(f"seed is a {type(seed).__name__}: give a whole number, such as 0.")
