@@ -26,7 +26,7 @@ from gan_jax.runs.explain import Fault, explain
 from gan_jax.runs.load import described
 from gan_jax.training import checkpoint, feeds, parallel
 from gan_jax.training.finite import finite
-from gan_jax.training.rounds import Training, change
+from gan_jax.training.rounds import Training, changes
 from gan_jax.training.spec import Schedule, abstract_state, game_at
 
 
@@ -99,11 +99,11 @@ def first_fault(training: Training, state: State, steps: int, progress: bool = F
     t, schedule, data = int(state.step), training.schedule, training.data
     if not _still_finite(state):
         raise UserError(f"The State of round {t} is already not finite: play from an earlier one.")
-    now, position, before, shapes = game_at(schedule, t), training.position(t), None, {}
+    now, position, before, change = game_at(schedule, t), training.position(t), None, changes(training)
     for i in tqdm(range(t, steps), disable=not progress, unit=" rounds", leave=False):
         if schedule(i) is not now:
+            state = change(now, schedule(i), state)
             now, before = schedule(i), None
-            state = change(training, now, state, shapes)
         order = feeds.order(data, now, training.seed, position, training.batch)
         own = take(data, jax.tree.map(lambda rows: rows[0], order))
         after, metrics, good = _round(now, state, own)

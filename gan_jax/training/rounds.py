@@ -1,8 +1,8 @@
 """Dispatching rounds: some to a program, never across a change of the game or the end of a period."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -123,16 +123,15 @@ def play(
 ) -> Iterator[Played]:
     """Dispatch the rounds from t to `steps`. `stop` is read at each dispatch: this process was told to end."""
     schedule, layout = training.schedule, training.layout
-    game, compiled, previous, shapes = game_at(schedule, t), set(), None, {}
+    game, compiled, previous, change = game_at(schedule, t), set(), None, changes(training)
     longest = dispatch or (1 if game.axis == 0 and jax.default_backend() == "cpu" else 10)
     flags = {told: parallel.flag(layout, told) for told in (False, True)}
     state, position = parallel.place(state, layout.state), training.position(t)
-    placed = game.with_numbers(parallel.place(game.numbers, layout.by_member()))
+    place = lru_cache(maxsize=None)(lambda game: game.with_numbers(parallel.place(game.numbers, layout.by_member())))
     while t < steps:
         if schedule(t) is not game:
-            game = schedule(t)
-            state = change(training, game, state, shapes)
-            placed = game.with_numbers(parallel.place(game.numbers, layout.by_member()))
+            before, game = game, schedule(t)
+            state = change(before, game, state)
         most = min(longest, steps - t, *(every - t % every for every in periods))
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
         own, new = feed.take(game, position, k), (game, k) not in compiled
@@ -140,7 +139,7 @@ def play(
         guard = "allow" if jax.config.jax_disable_jit else "disallow"  # op by op, constants are transferred
         with jax.transfer_guard(guard), jax.set_mesh(layout.mesh):
             state, metrics, good, told = _rounds(
-                placed, state, feed.shared, own, start, flags[bool(stop)], layout=layout, make=feed.make
+                place(game), state, feed.shared, own, start, flags[bool(stop)], layout=layout, make=feed.make
             )
         compiled.add((game, k))
         t, position = t + k, feeds.advance(position, training.data, game, training.batch, k)
@@ -149,22 +148,34 @@ def play(
         yield Played(t, game, state, metrics, good, position, new, stopping)
 
 
-def change(training, game, state, shapes):
-    """The State as the next game continues it: what fits is carried, and only what is new is initialised.
+def changes(training: Training) -> Callable[[Games, Games, State], State]:
+    """(game before, game, State) -> the State as the next game continues it.
 
-    An average that was not kept so far begins at the weights.
+    What fits is carried, and only what is new is initialised; an average that was not kept so far begins at the
+    weights. Between games whose States are alike, nothing is done.
     """
-    if game not in shapes:
-        shapes[game] = abstract_state(game, training.spec)
-    kept = {_name(path): leaf for path, leaf in fits(shapes[game], state).items()}
-    started = [n for n in shapes[game].ema if n not in state.ema]
-    wanted = [_name(path) for path, _ in jax.tree.leaves_with_path(shapes[game])]
-    missing = [name for name in wanted if name not in kept and not name.startswith(tuple(f"ema/{n}/" for n in started))]
-    new = dict(zip(missing, training.initialise(game, tuple(missing)), strict=True)) if missing else {}
-    leaf = lambda path, _: kept.get(_name(path), new.get(_name(path)))
-    state = jax.tree.map_with_path(leaf, shapes[game])
-    averages = {n: jax.tree.map(jnp.copy, (state.params[n], state.memory[n])) for n in started}
-    return parallel.place(state.replace(ema=state.ema | averages), training.layout.state)
+    shapes = lru_cache(maxsize=None)(lambda game: abstract_state(game, training.spec))
+
+    @cache
+    def alike(before, game):
+        a, b = ({_name(p): (x.shape, x.dtype) for p, x in jax.tree.leaves_with_path(shapes(g))} for g in (before, game))
+        return a == b
+
+    def change(before, game, state):
+        if alike(before, game):
+            return state
+        new = shapes(game)
+        kept = {_name(path): leaf for path, leaf in fits(new, state).items()}
+        started = [n for n in new.ema if n not in state.ema]
+        averages = tuple(f"ema/{n}/" for n in started)
+        wanted = [_name(path) for path, _ in jax.tree.leaves_with_path(new)]
+        missing = tuple(name for name in wanted if name not in kept and not name.startswith(averages))
+        made = dict(zip(missing, training.initialise(game, missing), strict=True)) if missing else {}
+        state = jax.tree.map_with_path(lambda path, _: kept.get(_name(path), made.get(_name(path))), new)
+        begin = {n: jax.tree.map(jnp.copy, (state.params[n], state.memory[n])) for n in started}
+        return parallel.place(state.replace(ema=state.ema | begin), training.layout.state)
+
+    return change
 
 
 @partial(per_game, donate_argnums=1)
