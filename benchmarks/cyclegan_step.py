@@ -24,7 +24,6 @@ from torch.nn.functional import l1_loss, mse_loss
 from benchmarks.record import record
 from gan_jax import engine
 from gan_jax.runs import paper as papers
-from gan_jax.runs.experiment import spec
 from gan_jax.training.spec import zeros
 
 
@@ -112,7 +111,7 @@ def main(out: Path, size: int = 64, width: int = 64, blocks: int = 6, repeats: i
     module, config = papers.preset("cyclegan:small")
     c = dataclasses.replace(config, size=size, width=width, blocks=blocks, zoom=1.0, flip=False)
     game = module.game(c)
-    state = jax.jit(partial(engine.init, game))(jax.random.key(0), zeros(game, spec(module, c)))
+    state = jax.jit(partial(engine.init, game))(jax.random.key(0), zeros(game, module.spec(c)))
     pictures = np.random.default_rng(0).uniform(-1, 1, (2, 1, size, size, 3)).astype(np.float32)
     batch = {name: {"x": jnp.asarray(x)[None]} for name, x in zip("AB", pictures, strict=True)}
     a, b = (torch.tensor(x.transpose(0, 3, 1, 2).copy()) for x in pictures)

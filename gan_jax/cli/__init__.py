@@ -79,7 +79,7 @@ def list_papers() -> None:
     for name in papers.names():
         paper = papers.paper(name)
         for chosen, config in paper.presets.items():
-            game, spec = as_schedule(paper.game(config))(0), experiments.spec(paper, config)
+            game, spec = as_schedule(paper.game(config))(0), paper.spec(config)
             shape = "x".join(map(str, jax.tree.leaves(paper.example(config))[0].shape))
             total, work = sum(costs.parameters(game, spec).values()), costs.flops(game, spec) / 1e9
             title = paper.title(chosen)
@@ -89,7 +89,7 @@ def list_papers() -> None:
 def cost(title: Positional[str], /) -> None:
     """Parameters, FLOPs, memory and expected time of PAPER:PRESET on this machine; plays a few rounds on noise."""
     module, config = papers.preset(title)
-    game, spec = as_schedule(module.game(config))(0), experiments.spec(module, config)
+    game, spec = as_schedule(module.game(config))(0), module.spec(config)
     found = costs.measure(game, spec)
     images = game.slices * config.batch
     for player, number in found.parameters.items():

@@ -2,23 +2,19 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
 
 from gan_jax.engine import step
 from gan_jax.population import Games
+from gan_jax.runs import flops as counting
 from gan_jax.training.spec import Spec, abstract_state, initial_state, zeros
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one round. Bytes include State and batch.
-
-    FLOPs are XLA's count: without taps on padding, and one turn of a loop, so on a CPU one group of a convolution in
-    groups.
-    """
+    """Of one round. Bytes include State and batch; FLOPs are counted as in gan_jax.runs.flops."""
 
     parameters: dict[str, int]  # by player
     flops: float
@@ -33,9 +29,9 @@ def parameters(game: Games, spec: Spec) -> dict[str, int]:
     return {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in params.items()}
 
 
-def flops(game: Games, spec: Spec) -> float:
-    """XLA's count for one round, of the program before it is optimised: nothing is compiled."""
-    return _lowered(game, spec).cost_analysis()["flops"]
+def flops(game: Games, spec: Spec, platform: str = "cpu") -> float:
+    """FLOPs of one round; nothing is compiled."""
+    return counting.count(*_round(game, spec), platform=platform)
 
 
 def measure(game: Games, spec: Spec, seconds: float = 2.0) -> Cost:
@@ -43,7 +39,8 @@ def measure(game: Games, spec: Spec, seconds: float = 2.0) -> Cost:
     noise = lambda x: np.random.default_rng(0).uniform(-1, 1, x.shape).astype(x.dtype)
     batch = jax.device_put(jax.tree.map(noise, zeros(game, spec)))
     began = time.perf_counter()
-    program = _lowered(game, spec).compile()
+    play, *shapes = _round(game, spec)
+    program = jax.jit(play, donate_argnums=0).lower(*shapes).compile()
     state, times = jax.jit(lambda: initial_state(game, 0, spec))(), []
     state, _ = jax.block_until_ready(program(state, batch))
     compiling, memory = time.perf_counter() - began, program.memory_analysis()
@@ -53,11 +50,11 @@ def measure(game: Games, spec: Spec, seconds: float = 2.0) -> Cost:
         times.append(time.perf_counter() - start)
     held = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
     held -= memory.alias_size_in_bytes
-    count = program.cost_analysis()["flops"]
-    return Cost(parameters(game, spec), count, held, float(np.median(times)), compiling)
+    work = flops(game, spec, jax.default_backend())
+    return Cost(parameters(game, spec), work, held, float(np.median(times)), compiling)
 
 
-def _lowered(game: Games, spec: Spec) -> Any:
+def _round(game, spec):
+    """A round, and the shapes of its arguments."""
     batch = jax.eval_shape(lambda: zeros(game, spec))
-    play = lambda state, batch: game.each(step, state, shared=(batch,))
-    return jax.jit(play, donate_argnums=0).lower(abstract_state(game, spec), batch)
+    return lambda state, batch: game.each(step, state, shared=(batch,)), abstract_state(game, spec), batch

@@ -80,7 +80,7 @@ def run(
         The runs, one for each program.
     """
     sweep = sweep or {}
-    shapes = lambda game: jax.eval_shape(lambda: zeros(game, spec(paper, config)))
+    shapes = lambda game: jax.eval_shape(lambda: zeros(game, paper.spec(config)))
     apart = [field for field in sweep if population.decides_structure(paper.game, config, field, shapes)]
     together = {field: values for field, values in sweep.items() if field not in apart}
     seeds = range(config.seed, config.seed + max(1, options.seeds)) if options.seeds or together else ()
@@ -150,11 +150,6 @@ def _summary(paper, config, folder, trained, domain):
     else:
         print(f"More:   python -m gan_jax sample {folder}")
     print(f"Score:  python -m gan_jax evaluate {folder}")
-
-
-def spec(paper: Paper, config: Any) -> Any:
-    """{name: [shape of a batch, dtype]} of what the paper's game reads."""
-    return jax.tree.map(lambda x: [[config.batch, *x.shape], str(x.dtype)], paper.example(config))
 
 
 def _sampled(paper, config, data, options, game):

@@ -91,6 +91,10 @@ class Paper:
         first = next(iter(example.values()))
         return self.show or infer(first if isinstance(first, Mapping) else example)
 
+    def spec(self, config: Any) -> dict[str, Any]:
+        """{name: [shape of a batch, dtype]} of what the game of a Config reads."""
+        return jax.tree.map(lambda x: [[config.batch, *x.shape], str(x.dtype)], self.example(config))
+
     def config(self, preset: str = "") -> Any:
         """The Config of a preset, by default the first. UserError if there is none of that name."""
         preset = preset or next(iter(self.presets))

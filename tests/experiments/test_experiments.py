@@ -27,10 +27,6 @@ PRESETS = [f"{name}:{preset}" for name in papers.names() for preset in papers.pa
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-def spec(paper, config):
-    return jax.tree.map(lambda x: [[config.batch, *x.shape], str(x.dtype)], paper.example(config))
-
-
 def read(paper, config):
     """The paper's data, or noise shaped like `example` where the data is not at hand."""
     try:
@@ -82,12 +78,12 @@ def test_two_rounds_of_tiny(name):
 def test_a_preset_makes_a_game(title):
     paper, config = papers.preset(title)
     game = as_schedule(paper.game(config))(0)
-    state = abstract_state(game, spec(paper, config))
+    state = abstract_state(game, paper.spec(config))
     assert state.params.keys() == game.players.keys() and config.steps > 0
 
 
 def test_the_tutorials_parameters():
-    count = lambda paper, config: cost.parameters(paper.game(config), spec(paper, config))
+    count = lambda paper, config: cost.parameters(paper.game(config), paper.spec(config))
     assert count(*papers.preset("dcgan:mnist")) == {"G": 2_305_472, "D": 212_865}
     assert count(*papers.preset("dcgan:faces")) == {"G": 3_576_704, "D": 2_765_568}
 
