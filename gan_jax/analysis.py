@@ -1,20 +1,25 @@
-"""The laboratory of the game's vector field, on one batch and one noise, with all players moving at once:
+"""Analysis of the game's vector field on one batch and one noise, with all players moving at once:
 
     v(θ) = (∂L_D/∂θ_D, ∂L_G/∂θ_G, …)    players in the order of their names; a player's loss is the first it descends
     J = ∂v/∂θ = S + A                    symmetric (a potential's Hessian) and antisymmetric (rotation) parts
 
 Training follows θ̇ = −v. Near a point where v = 0 it converges if every eigenvalue of J has a positive real part;
 imaginary parts rotate it, and the larger they are beside the real ones, the smaller the steps must be: Mescheder et
-al. 2017 (arXiv:1705.10461), who write the same of −J. Measures take a State and a `batch` [B, …] with the `key` of
-the play, as `hand` deals them; each is compiled once for a Game. J is the derivative of v as `gradient` computes it,
-so the singular vectors of spectral normalisation are constants of J too. Derivatives are pull-backs of pull-backs, in
-the weights' dtype: float32 gave the entries of small networks' J, and its eigenvalues, to 1e-7 ‖J‖, and to between
-1e-6 and 3e-4 ‖J‖ through batch normalisation, where variances are small.
+al. 2017 (arXiv:1705.10461), who state the same of −J.
+
+Every measure is a function (game, state, batch, key, …) of a State, a `batch` [B, …] and the `key` of the play, as
+`inputs` returns them, and is compiled once for a Game:
+
+    state, batch, key = run.state, *analysis.inputs(run.game, run.state, batch)
+    analysis.eigenvalues(run.game, state, batch, key)
+
+`players` names those who move, by default everyone. J is the derivative of v as `engine.gradient` computes it, so the
+singular vectors of spectral normalisation are constants of J too. Derivatives are pull-backs of pull-backs, in the
+weights' dtype: float32 gave the entries of small networks' J, and its eigenvalues, to 1e-7 ‖J‖, and to between 1e-6
+and 3e-4 ‖J‖ through batch normalisation, where variances are small.
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,10 +30,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
-from gan_jax import limits
 from gan_jax.engine import gradient, move_inputs, net
-from gan_jax.errors import UserError, writing
+from gan_jax.errors import UserError
 from gan_jax.game import Game, State
+from gan_jax.programs import per_game
 
 Tree = Any  # a pytree of arrays
 Players = tuple[str, ...] | None  # who moves; None: everyone
@@ -36,14 +41,11 @@ Measure = Callable[[Game, State, Tree, Tree], Any]  # -> an array, or {name: arr
 
 WHICH = {"magnitude": "LM", "real": "LR", "-real": "SR", "imaginary": "LI"}
 
-compiled = partial(jax.jit, static_argnames=("game", "players"))
-compiled_by_each = partial(jax.jit, static_argnames=("game", "players", "each"))
 
-
-def hand(game: Game, state: State, batch: Tree) -> tuple[Tree, Tree]:
-    """The batch [B, …] and the key that the first move of the coming round has, of a batch [slices, B, …]."""
+def inputs(game: Game, state: State, batch: Tree) -> tuple[Tree, Tree]:
+    """The batch [B, …] and the key of the next round's first move, from the round's batch [slices, B, …]."""
     (_, own, key), *_ = move_inputs(game, state.key, state.step, batch)
-    return own, jax.random.fold_in(key, 0)  # that of a move's first part
+    return own, jax.random.fold_in(key, 0)  # the key of a move's first part
 
 
 def _losses(game, players):
@@ -51,7 +53,7 @@ def _losses(game, players):
     first = {n: loss for m in reversed(game.moves) for n, loss in m.losses.items()}
     for n in players or ():
         if n not in first:
-            raise UserError(f"No move of this game is player {n}'s; those who move are {', '.join(first)}.")
+            raise UserError(f"Player {n!r} makes no move in this game; those who move are {', '.join(first)}.")
     return {n: first[n] for n in players or first}
 
 
@@ -76,39 +78,41 @@ def _products(game, state, batch, key, players):
     return v, lambda u: push(u)[0], transposed
 
 
-@compiled
-def field(game: Game, state: State, batch: Tree, key: Tree, players: Players = None) -> Float[Array, " n"]:
-    """v(θ), of the players named or of all."""
+@per_game
+def field(game: Game, state: State, batch: Tree, key: Tree, *, players: Players = None) -> Float[Array, " n"]:
+    """v(θ), as one vector."""
     θ, v = _on_weights(game, state, batch, key, players)
     return v(θ)
 
 
-@compiled
+@per_game
 def times(
-    game: Game, state: State, batch: Tree, key: Tree, u: Float[Array, " n"], players: Players = None
+    game: Game, state: State, batch: Tree, key: Tree, u: Float[Array, " n"], *, players: Players = None
 ) -> Float[Array, " n"]:
     """J u."""
     return _products(game, state, batch, key, players)[1](u)
 
 
-@compiled
+@per_game
 def transposed_times(
-    game: Game, state: State, batch: Tree, key: Tree, u: Float[Array, " n"], players: Players = None
+    game: Game, state: State, batch: Tree, key: Tree, u: Float[Array, " n"], *, players: Players = None
 ) -> Float[Array, " n"]:
-    """Jᵀ u; of u = v it is the gradient of ½‖v‖²."""
+    """Jᵀ u; for u = v it is the gradient of ½‖v‖²."""
     return _products(game, state, batch, key, players)[2](u)
 
 
-@compiled
-def jacobian(game: Game, state: State, batch: Tree, key: Tree, players: Players = None) -> Float[Array, "n n"]:
-    """J whole, J[i, j] = ∂v_i/∂θ_j, by rows; of one player alone it is the Hessian of its loss."""
+@per_game
+def jacobian(game: Game, state: State, batch: Tree, key: Tree, *, players: Players = None) -> Float[Array, "n n"]:
+    """The whole of J, J[i, j] = ∂v_i/∂θ_j, computed row by row; for one player it is the Hessian of its loss."""
     v, _, row = _products(game, state, batch, key, players)
     return lax.map(row, jnp.eye(len(v), dtype=v.dtype))
 
 
-def eigenvalues(game: Game, state: State, batch: Tree, key: Tree, players: Players = None) -> Complex[np.ndarray, " n"]:
-    """Every eigenvalue of J, largest first; for the few thousand weights of which J can be written down."""
-    J = np.asarray(jacobian(game, state, batch, key, players), np.float64)
+def eigenvalues(
+    game: Game, state: State, batch: Tree, key: Tree, *, players: Players = None
+) -> Complex[np.ndarray, " n"]:
+    """Every eigenvalue of J, largest first; J is stored whole, so for a few thousand weights at most."""
+    J = np.asarray(jacobian(game, state, batch, key, players=players), np.float64)
     found = np.linalg.eigvals(J).astype(complex)
     return found[np.argsort(-abs(found), kind="stable")]
 
@@ -118,38 +122,50 @@ def leading_eigenvalues(
     state: State,
     batch: Tree,
     key: Tree,
-    players: Players = None,
     *,
+    players: Players = None,
     k: int = 6,
     which: str = "magnitude",
 ) -> Complex[np.ndarray, " k"]:
-    """The k eigenvalues of J of largest "magnitude", largest "real", least real ("-real") or largest "imaginary" part.
+    """k leading eigenvalues of J from products J u alone, as Berard et al. 2020 (arXiv:1906.04848) study GANs.
 
-    By products J u alone: implicitly restarted Arnoldi (ARPACK), always from the same vector, a complex pair counting
-    as two. Berard et al. 2020 (arXiv:1906.04848) look at GANs so. UserError where k are too many, or not found.
+    Implicitly restarted Arnoldi (ARPACK), always from the same start vector.
+
+    Args:
+        k: how many; a complex pair counts as two.
+        which: those of largest "magnitude", largest "real" part, smallest real part ("-real"), or largest
+            "imaginary" part in absolute value.
+
+    Raises:
+        UserError: k is too large, or the iteration does not converge.
     """
     if which not in WHICH:
         raise UserError(f"which is {which!r}: it must be one of {', '.join(map(repr, WHICH))}.")
     θ, _ = ravel_pytree({n: state.params[n] for n in _losses(game, players)})
     n = len(θ)
     if not 0 < k < n - 1:
-        raise UserError(f"{k} eigenvalues of {n} are not for Arnoldi's method: take `eigenvalues` for all of them.")
-    product = lambda u: np.asarray(times(game, state, batch, key, u.ravel().astype(θ.dtype), players), np.float64)
+        raise UserError(
+            f"Arnoldi's method cannot find {k} eigenvalues of {n}, but 1 to {n - 2}: `eigenvalues` finds all of them."
+        )
+
+    def product(u):
+        return np.asarray(times(game, state, batch, key, u.ravel().astype(θ.dtype), players=players), np.float64)
+
     operator = LinearOperator((n, n), matvec=product, dtype=np.float64)
     start, tol = np.random.default_rng(0).normal(size=n), 100 * float(jnp.finfo(θ.dtype).eps)
     try:
         found = eigs(operator, k, which=WHICH[which], v0=start, tol=tol, return_eigenvectors=False)
     except ArpackNoConvergence as error:
         raise UserError(
-            f"Arnoldi's method found {len(error.eigenvalues)} of {k} eigenvalues in its time: ask for fewer or more of "
-            "them, for another `which`, or take `eigenvalues` for all."
+            f"Arnoldi's method found {len(error.eigenvalues)} of {k} eigenvalues within its iterations: ask for fewer "
+            "or more, for another `which`, or for all of them with `eigenvalues`."
         ) from None
     return found[np.argsort(-abs(found), kind="stable")]
 
 
-@compiled
-def flow(game: Game, state: State, batch: Tree, key: Tree, players: Players = None) -> dict[str, Float[Array, ""]]:
-    """How v changes along θ̇ = −v, where v̇ = −Jv.
+@per_game
+def flow(game: Game, state: State, batch: Tree, key: Tree, *, players: Players = None) -> dict[str, Float[Array, ""]]:
+    """How v changes along θ̇ = −v, where v̇ = −Jv, as a dict of scalars:
 
         contraction   ⟨v, Sv⟩ / ⟨v, v⟩     the rate at which ‖v‖ falls: d/dt ½‖v‖² = −⟨v, Jv⟩; negative where it grows
         rotation      ‖Av‖ / ‖v‖           the rate at which A turns v, across v: ⟨v, Av⟩ = 0
@@ -171,7 +187,7 @@ def flow(game: Game, state: State, batch: Tree, key: Tree, players: Players = No
     }
 
 
-@compiled
+@per_game
 def path(
     game: Game,
     a: State,
@@ -179,13 +195,20 @@ def path(
     batch: Tree,
     key: Tree,
     α: Float[Array, " m"],
+    *,
     players: Players = None,
 ) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
-    """Path-angle and path-norm from State a (α = 0) to b (α = 1), everything but the weights being a's.
+    """Path-angle and path-norm from State a (α = 0) to State b (α = 1), with everything but the weights taken from a.
 
     cos(α) = ⟨θ_a − θ_b, v_α⟩ / (‖θ_a − θ_b‖ ‖v_α‖) and ‖v_α‖, v_α = v((1 − α) θ_a + α θ_b): cos > 0 where θ̇ = −v leads
-    from a towards b. Beside a stationary b that attracts alike from everywhere it jumps from 1 to −1 at α = 1, beside
-    one that only rotates it is 0. Berard et al. 2020 (arXiv:1906.04848), with the sign of their code.
+    from a towards b. Near a stationary point b that attracts equally from all sides it jumps from 1 to −1 at α = 1;
+    near one that only rotates it is 0. Berard et al. 2020 (arXiv:1906.04848), with the sign of their code.
+
+    Args:
+        α: positions on the path, [m].
+
+    Returns:
+        The cosines and the norms, [m] each.
     """
     start, v = _on_weights(game, a, batch, key, players)
     end, _ = _on_weights(game, b, batch, key, players)
@@ -200,13 +223,15 @@ def path(
 
 
 def _over_examples(game, state, batch, key, players, each):
-    """{player: (mean gradient, the gradients' sum of squared distances from it, norms [m])}, on m parts of the batch.
+    """({player: (mean gradient, sum of squared distances from it, norms [m])}, m), over m parts of the batch.
 
-    One after another (Welford's recurrence): as much memory as one gradient, and no difference of large numbers.
+    Welford's recurrence: the memory of one gradient, and no difference of large numbers.
     """
     sizes = {len(x) for x in jax.tree.leaves(batch)}
     if each < 1 or any(size % each or size == each for size in sizes):
-        raise UserError(f"A batch of {sizes} is not two or more times {each}: choose `each` so that it is.")
+        raise UserError(
+            f"A batch of {', '.join(map(str, sorted(sizes)))} is not two or more times {each}: choose another `each`."
+        )
     parts = jax.tree.map(lambda x: x.reshape(-1, each, *x.shape[1:]), batch)
     losses, m = _losses(game, players), len(jax.tree.leaves(parts)[0])
     zero = {n: jnp.zeros_like(ravel_pytree(state.params[n])[0]) for n in losses}
@@ -225,28 +250,34 @@ def _over_examples(game, state, batch, key, players, each):
     return {n: (*found[n], norms[n]) for n in losses}, m
 
 
-@compiled_by_each
+@per_game
 def gradient_norms(
-    game: Game, state: State, batch: Tree, key: Tree, players: Players = None, *, each: int = 1
+    game: Game, state: State, batch: Tree, key: Tree, *, players: Players = None, each: int = 1
 ) -> dict[str, Float[Array, " m"]]:
-    """{player: ‖∂L/∂θ‖ of every example, each with noise of its own}; see `noise_scale` for `each`."""
+    """{player: ‖∂L/∂θ‖ of each example, with noise of its own}; `each` as in `noise_scale`."""
     return {n: norms for n, (*_, norms) in _over_examples(game, state, batch, key, players, each)[0].items()}
 
 
-@compiled_by_each
+@per_game
 def noise_scale(
-    game: Game, state: State, batch: Tree, key: Tree, players: Players = None, *, each: int = 1
+    game: Game, state: State, batch: Tree, key: Tree, *, players: Players = None, each: int = 1
 ) -> dict[str, Float[Array, ""]]:
-    """tr Σ / ‖G‖² of each player: the batch beyond which larger ones hardly help; Σ is the covariance of one example's
-    gradient with its noise, G the gradient's mean. The simple noise scale of McCandlish et al. 2018 (arXiv:1812.06162).
+    """The simple noise scale tr Σ / ‖G‖² of each player. McCandlish et al. 2018 (arXiv:1812.06162).
 
-    Also "… trace" and "… signal", unbiased estimates of tr Σ and ‖G‖²: their ratio is not unbiased, so average them
-    over rounds before dividing. It is NaN where the noise hides G, and the signal is not positive.
+    Σ is the covariance of one example's gradient, its noise included, and G the mean gradient: batches much larger
+    than the noise scale hardly help. In a game whose play makes a fixed number of fakes, examples are draws of that
+    many.
 
-    A gradient is taken on `each` examples at a time, and tr Σ is `each` times their gradients' variance. For a network
-    with batch statistics examples do not come alone: then `each` is the batch whose statistics it is to use. Of a
-    game whose play makes a fixed number of fakes, the noise counts such draws, not fakes. UserError unless the batch
-    is two or more times `each`.
+    Args:
+        each: examples in one gradient; tr Σ is `each` times the variance of such gradients. A network with batch
+            statistics needs more than one: `each` is then the batch size whose statistics are meant.
+
+    Returns:
+        {"G": the ratio, "G trace": an unbiased estimate of tr Σ, "G signal": one of ‖G‖²}. The ratio is biased: average
+        trace and signal over rounds before dividing. It is NaN where the signal is not positive.
+
+    Raises:
+        UserError: the batch is not two or more times `each`.
     """
     found, m = _over_examples(game, state, batch, key, players, each)
     numbers = {}
@@ -258,11 +289,11 @@ def noise_scale(
     return numbers
 
 
-@partial(jax.jit, static_argnums=0)
+@per_game
 def singular_values(game: Game, state: State, *_: Tree) -> dict[str, Float[Array, " k"]]:
-    """{"D/Dense_0/kernel": its singular values, largest first}, of all weights of rank 2 or more, as they are used.
+    """{"D/Dense_0/kernel": its singular values, largest first} for all weights of rank 2 or more, reparametrised.
 
-    A kernel [..., out] is the matrix [in, out]: for a convolution its reshaped kernel, as in Miyato et al. 2018
+    A kernel [..., out] is the matrix [in, out]: for a convolution the reshaped kernel, as in Miyato et al. 2018
     (arXiv:1802.05957), not the operator.
     """
     used = {n: net(game, state, n, average=False).params for n in game.players}
@@ -277,68 +308,3 @@ MEASURES: dict[str, Measure] = {
     "noise_scale": noise_scale,
     "singular": singular_values,
 }
-
-
-def callback(
-    every: int, batch: Tree, measures: Mapping[str, Measure] = MEASURES
-) -> tuple[int, Callable[[Any, int], Callable[[], dict[str, float]]]]:
-    """For `train(callbacks=[…])`: the measures on a batch [slices, B, …], with the coming round's noise.
-
-    Rows get every scalar as "flow/rotation", of singular values "… max", of eigenvalues "spectrum/real min", "real
-    max" and "imag max" (of those found), and nothing that is not finite. All of it is kept whole in the run's folder,
-    as analysis/STEP.npz, which `kept` reads. UserError for a population: its members are games of their own.
-    """
-
-    def start(run, step):
-        if not isinstance(run.game, Game):
-            raise UserError(
-                "Only one training can be watched: leave out the callback, and measure run.member(i) after."
-            )
-        own, key = hand(run.game, run.state, batch)
-        found = {name: measure(run.game, run.state, own, key) for name, measure in measures.items()}
-
-        def finish():
-            arrays = _named(found)
-            if run.folder:
-                _keep(run.folder / "analysis" / f"{step}.npz", arrays)
-            return {name: value for name, value in _numbers(arrays).items() if np.isfinite(value)}
-
-        return finish
-
-    return every, start
-
-
-def _named(found):
-    """{"flow/rotation": array, …}, on the host."""
-    leaves = jax.tree.leaves_with_path(found)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(x) for path, x in leaves}
-
-
-def _numbers(arrays):
-    numbers = {}
-    for name, x in arrays.items():
-        if x.ndim == 0:
-            numbers[name] = float(x)
-        elif np.iscomplexobj(x):
-            ends = {"real min": x.real.min(), "real max": x.real.max(), "imag max": x.imag.max()}
-            numbers |= {f"{name}/{end}": float(value) for end, value in ends.items()}
-        else:
-            numbers[f"{name} max"] = float(x.max())
-    return numbers
-
-
-def _keep(path, arrays):
-    draft = path.with_name(path.name + ".tmp")
-    with writing(path):
-        path.parent.mkdir(exist_ok=True)
-        with draft.open("wb") as file:
-            np.savez(file, **arrays)
-        draft.replace(path)
-
-
-def kept(folder: str | Path) -> dict[int, dict[str, np.ndarray]]:
-    """{step: {"spectrum": eigenvalues, "singular/D/Dense_0/kernel": …}}, as a run's callback has kept them."""
-    found = {}
-    for path in sorted((Path(folder) / "analysis").glob("*.npz"), key=lambda path: int(path.stem)):
-        found[int(path.stem)] = limits.npz(path)
-    return found

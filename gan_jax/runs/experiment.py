@@ -14,7 +14,6 @@ import tyro
 
 from gan_jax import data as sources
 from gan_jax import population, show
-from gan_jax.analysis import callback as analyse
 from gan_jax.data import Data, rounds
 from gan_jax.errors import UserError
 from gan_jax.metrics import protocols, references
@@ -26,6 +25,7 @@ from gan_jax.runs.paper import Paper
 from gan_jax.runs.pictures import finish, pictures
 from gan_jax.runs.run import Run
 from gan_jax.runs.train import train
+from gan_jax.runs.watch import callback as analyse
 from gan_jax.training import writers
 from gan_jax.training.cache import keep_programs
 from gan_jax.training.spec import as_schedule, zeros

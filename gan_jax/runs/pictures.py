@@ -10,6 +10,7 @@ import numpy as np
 from gan_jax import show
 from gan_jax.data import Data, several, stream, take
 from gan_jax.pixels import to_float
+from gan_jax.runs import watch
 from gan_jax.runs.folder import read_rows
 from gan_jax.runs.run import Run, as_key, on_mesh_of, samples
 from gan_jax.show import Show
@@ -44,13 +45,15 @@ def page(how: Show, run: Run, made: Any, real: Any = None) -> dict[str, bytes]:
 
 
 def finish(folder: Path) -> None:
-    """At the end of a run: progress.gif of its pages and curves.png of its rows, where there are any."""
+    """At the end of a run: progress.gif of its pages, curves.png of its rows, and what `watch` draws, where there are
+    any."""
     pages = [path for path in (folder / "samples").glob("*.png") if path.stem.isdigit()]
     pages = sorted(pages, key=lambda path: int(path.stem))
     if pages:
         show.gif(pages, folder / "progress.gif")
     if rows := read_rows(folder):
         show.curves(rows, folder / "curves.png")
+    watch.draw(folder)
 
 
 def _write(folder, name, files):
