@@ -74,6 +74,15 @@ def little(monkeypatch):
 
 
 @pytest.fixture
+def x64():
+    """Arrays and weights in double precision."""
+    import jax
+
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def swept():
     """Orbax leaves unfinished coroutines behind a read or write that fails: collected here, not in the next test."""
     yield
