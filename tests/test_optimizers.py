@@ -10,7 +10,17 @@ from flax import linen as nn
 from gan_jax import engine, rules
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
-from gan_jax.optimizers import adam, clip_weights, keras_adam, optimistic_adam, optimistic_sgd, rmsprop, sgd, with_rate
+from gan_jax.optimizers import (
+    adam,
+    clip_weights,
+    ema,
+    keras_adam,
+    optimistic_adam,
+    optimistic_sgd,
+    rmsprop,
+    sgd,
+    with_rate,
+)
 
 DECAY = optax.linear_schedule(1e-2, 0.0, 4)
 PAIRS = {
@@ -192,3 +202,8 @@ def test_clipped_weights_stay_within_bounds():
 def test_a_bound_is_positive(limit):
     with pytest.raises(UserError, match=f"limit {limit}: the bound of |w| must be positive"):
         clip_weights(limit)
+
+
+def test_a_swept_decay():
+    assert ema(0) is None and ema(0.0) is None and ema(0.9)(7) == 0.9
+    assert jax.vmap(lambda d: ema(d)(7))(jnp.asarray([0.0, 0.5])).tolist() == [0.0, 0.5]
