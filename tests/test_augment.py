@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from gan_jax.augment import cut, flip
+from gan_jax.errors import UserError
 
 PLACES = np.stack(np.meshgrid(np.arange(5), np.arange(6), indexing="ij"), -1).astype(np.float32)  # [5, 6, 2]
 
@@ -23,6 +25,11 @@ def test_a_crop_is_a_window_and_each_picture_has_its_own():
 def test_a_whole_picture_is_not_cut():
     x = jnp.asarray(PLACES)[None, :, :5]
     np.testing.assert_array_equal(cut(jax.random.key(1), x, 5), x)
+
+
+def test_a_crop_of_a_smaller_picture():
+    with pytest.raises(UserError, match="squares of 6 pixels, but the pictures are 6x5: give 5 or less"):
+        cut(jax.random.key(0), jnp.asarray(PLACES)[None], 6)
 
 
 def test_half_are_mirrored():
