@@ -1,8 +1,18 @@
-"""The engine: `init` and `step` play any Game as pure functions of its State.
+"""The engine: `init` and `step` train any Game as pure functions of its State.
 
-A move takes one `jax.vjp` of `play` with respect to its movers and pulls each loss back to its own mover. The
-off-diagonal blocks of the game's Jacobian, and losses that nobody descends, are dead code that XLA deletes: no loss
-needs a `stop_gradient` between players. Players who share a loss, as {"G": "both", "F": "both"}, share its pull-back.
+A move takes one `jax.vjp` of `play` with respect to the weights of its players, and one pull-back for each loss. The
+gradients of a loss with respect to other players, and losses that no player descends, are dead code that XLA removes,
+so no loss needs a `stop_gradient` between players. Players with a common loss, as in {"G": "both", "F": "both"}, share
+one pull-back.
+
+>>> from flax import linen as nn
+>>> from gan_jax import Player, gan
+>>> game = gan(Player(nn.Dense(2), optax.sgd(0.1)), Player(nn.Dense(1), optax.sgd(0.1)), "hinge", 4)
+>>> batch = {"x": jnp.zeros((2, 8, 2))}  # 2 moves, 8 points of the plane
+>>> state = init(game, jax.random.key(0), batch)
+>>> state, metrics = step(game, state, batch)
+>>> net(game, state, "G")(jnp.zeros((5, 4))).shape
+(5, 2)
 """
 
 import zlib
@@ -19,14 +29,21 @@ from gan_jax.net import Net, Nets
 
 Tree = Any  # a pytree of arrays
 
-SAMPLE_POWER_STEPS = 20  # averaged weights have other singular vectors than the ones remembered
+SAMPLE_POWER_STEPS = 20  # averaged weights have other singular vectors than the ones in memory
 
 
 def init(game: Game, key: Tree, batch: Tree) -> State:
-    """State at round 0; shapes are found by playing once on `batch` [slices, B, …] with uninitialised networks.
+    """The State at round 0. Networks are initialised by one evaluation of `play`, which determines their input shapes.
 
-    A player's first weights depend on the key and the player's name alone. UserError for a play that does not fit
-    the moves, and for networks whose shapes do not fit the batch.
+    A player's initial weights depend only on the key and the player's name.
+
+    Args:
+        game: A Game.
+        key: A PRNG key, from which the whole training draws.
+        batch: A round's batch [slices, B, …], or one of the same shapes and dtypes.
+
+    Raises:
+        UserError: `play` does not return the losses that the moves descend, or a network does not fit the batch.
     """
     key, start = jax.random.split(key)  # also leaves the caller's key out of donation
     named = lambda n: jax.random.fold_in(start, zlib.crc32(n.encode()))
@@ -59,10 +76,14 @@ def _check_losses(game, nets, losses):
             )
     for name, loss in losses.items():
         if unknown := set(loss.memory) - set(game.players) - {"game"}:
-            raise UserError(f"Loss {name!r} remembers {unknown}: memory is by player ({', '.join(nets)}), or 'game'.")
+            raise UserError(
+                f"Loss {name!r} has memory of {unknown}: memory is by player ({', '.join(nets)}), or 'game'."
+            )
         for metric, value in loss.metrics.items():
             if jnp.shape(value) != ():
-                raise UserError(f"Metric {metric!r} has shape {list(jnp.shape(value))}: report scalars, as its mean.")
+                raise UserError(
+                    f"Metric {metric!r} has shape {list(jnp.shape(value))}: report a scalar, such as its mean."
+                )
     for m in game.moves:
         for n, name in m.losses.items():
             if name not in losses:
@@ -73,14 +94,26 @@ def _check_losses(game, nets, losses):
 
 
 def evaluate(game: Game, state: State, params: Mapping[str, Tree], batch: Tree, key: Tree):
-    """(losses, memory) of one play on a `batch` [B, …] at the weights `params`; of the memory only that of
-    reparametrisations has advanced."""
+    """({name: Loss}, memory) on one slice `batch` [B, …], at weights `params` that may differ from the State's.
+
+    The memory returned has advanced only for reparametrisations.
+    """
     nets, memory = _bind(game, params, state.memory)
     return game.play(nets, batch, key, state.step), memory
 
 
 def own_gradients(play: Callable, losses: Mapping[str, str], params: Mapping[str, Tree]):
-    """({n: ∂L_n/∂θ_n}, (losses, memory)) of play: {n: θ_n} -> (losses, memory) at `params`, one pull-back a loss."""
+    """({n: ∂L_n/∂θ_n}, (losses, memory)) at `params` {n: θ_n}: one forward pass, one pull-back per loss.
+
+    Args:
+        play: {n: θ_n} -> (losses, memory).
+        losses: {player n: name of the loss that it descends}.
+
+    >>> play = lambda w: ({"G": Loss(w["G"] * w["D"]), "D": Loss(-w["G"] * w["D"])}, {})
+    >>> grads, _ = own_gradients(play, {"G": "G", "D": "D"}, {"G": 2.0, "D": 3.0})
+    >>> float(grads["G"]), float(grads["D"])
+    (3.0, -2.0)
+    """
 
     def values(moving):
         with jax.named_scope("losses"):
@@ -94,9 +127,13 @@ def own_gradients(play: Callable, losses: Mapping[str, str], params: Mapping[str
 
 
 def report(losses: Mapping[str, str], found: Mapping[str, Loss], memory: Mapping[str, Tree]):
-    """(memory, metrics): the memory of the losses descended merged into `memory`, and what they report.
+    """(memory, metrics) after a move: `memory` with the updates of the losses that it descends, and their metrics.
 
-    UserError where two losses of one move update the same entry to different values.
+    Raises:
+        UserError: Two of these losses update the same entry of memory to different values.
+
+    >>> report({"D": "D"}, {"D": Loss(0.5, {"D(x)": 0.9}), "G": Loss(1.0, {"D(G(z))": 0.1})}, {})
+    ({}, {'loss/D': 0.5, 'D(x)': 0.9})
     """
     new, metrics = {}, {}
     for name in dict.fromkeys(losses.values()):
@@ -116,9 +153,7 @@ def _merged(owner, old, updates):
     for name, entries in updates:
         for key, value in entries.items():
             if key not in old:
-                raise UserError(
-                    f"Loss {name!r} remembers {key!r} of {owner!r}, which has {', '.join(old) or 'nothing'}."
-                )
+                raise UserError(f"Loss {name!r} has memory {key!r} of {owner!r}, which has {', '.join(old) or 'none'}.")
             same = key in merged and jax.tree.all(jax.tree.map(lambda a, b: a is b, merged[key], value))
             if key in merged and not same:
                 _raise_clash(owner, by[key], name, repr(key))
@@ -128,20 +163,20 @@ def _merged(owner, old, updates):
 
 def _raise_clash(owner, first, second, what):
     raise UserError(
-        f"Losses {first!r} and {second!r} of one move both update {what} of {owner!r}: only one may, or they must"
-        " update it one from the other's result."
+        f"Losses {first!r} and {second!r} of one move both update {what} of {owner!r}: let one of them update it, or"
+        " return the same array from both."
     )
 
 
 def gradient(game: Game, state: State, losses: Mapping[str, str], batch: Tree, key: Tree):
-    """({n: ∂L_n/∂θ_n}, (memory, metrics)) on a `batch` [B, …]: one forward pass, one pull-back a loss."""
+    """({n: ∂L_n/∂θ_n}, (memory, metrics)) on one slice `batch` [B, …], for `losses` {player n: name of its loss}."""
     play = lambda moving: evaluate(game, state, state.params | moving, batch, key)
     grads, played = own_gradients(play, losses, {n: state.params[n] for n in losses})
     return grads, report(losses, *played)
 
 
 def _bind(game, params, memory):
-    """Every player's network with the weights it is used with, and memory with that of reparametrisations advanced."""
+    """The networks bound to their reparametrised weights, and memory after the reparametrisations."""
     nets, memory = Nets(), dict(memory)
     nets.memory = memory["game"]
     for n, player in game.players.items():
@@ -155,11 +190,13 @@ def _bind(game, params, memory):
 
 
 def mean_gradient(game: Game, state: State, losses: Mapping[str, str], batch: Tree, key: Tree, gradient=gradient):
-    """(gradients, state, metrics): the mean over the parts, and the memory they leave; part i draws from
-    fold_in(key, i)."""
+    """({n: gradient}, state, metrics): the mean of `gradient` over the game's parts, the memory threaded through them.
+
+    Part i has the rows i::game.parts of `batch` [B, …] and draws from fold_in(key, i).
+    """
     total, sizes = [], {len(x) for x in jax.tree.leaves(batch)}
     if any(size % game.parts for size in sizes):
-        raise UserError(f"{game.parts} parts do not divide a batch of {sizes}: choose a batch that they divide.")
+        raise UserError(f"A batch of {sizes} does not divide into {game.parts} parts: give a multiple of them.")
     for i in range(game.parts):  # unrolled: XLA on CPU compiles a convolution's gradient badly inside a loop
         part = jax.tree.map(lambda x, i=i: x[i :: game.parts], batch)
         grads, (memory, metrics) = gradient(game, state, losses, part, jax.random.fold_in(key, i))
@@ -169,9 +206,9 @@ def mean_gradient(game: Game, state: State, losses: Mapping[str, str], batch: Tr
 
 
 def update(game: Game, state: State, grads: Mapping[str, Tree]) -> tuple[State, dict]:
-    """All in `grads` {n: gradient} take one optimiser step at once, and their averages follow.
+    """One simultaneous optimizer step of the players in `grads` {player: gradient}, then of their averages.
 
-    Optimisers get the round as an extra argument `step`: schedules are functions of the round.
+    Optimizers get the round as the extra argument `step`, so schedules are functions of the round.
     """
     params, opt, ema, metrics = dict(state.params), dict(state.opt), dict(state.ema), {}
     for n, grad in grads.items():
@@ -194,8 +231,8 @@ def _optimizer_step(name, optimizer, grad, opt, params, step):
         if "keyword-only argument" not in str(error):
             raise
         raise UserError(
-            f"The optimizer of player {name!r} wants the loss's value at each update, which a game of several losses "
-            f"does not hand to it ({error}): take another, such as optimizers.adam."
+            f"The optimizer of player {name!r} needs the value of the loss at each update, which a game with several "
+            f"losses does not provide ({error}): use another, such as optimizers.adam."
         ) from None
 
 
@@ -205,11 +242,13 @@ def _average(old, new, decay):
 
 
 def move_inputs(game: Game, key: Tree, step: Tree, batch: Tree) -> list[tuple[Move, Tree, Tree]]:
-    """Each move of round `step` with its batch [B, …] and key: batch i and fold_in(fold_in(key, step), j), where i
-    and j count the moves that drew one."""
+    """[(move, batch [B, …], key), …] of round `step`, from its batch [slices, B, …] and the key of the training.
+
+    A move has slice i and the key fold_in(fold_in(key, step), j), where i and j count the new batches and new keys.
+    """
     sizes = {len(leaf) for leaf in jax.tree.leaves(batch)}
     if sizes != {game.slices}:
-        raise UserError(f"A round of this game reads {game.slices} slices, a batch {sizes} came: give [slices, B, …].")
+        raise UserError(f"A round of this game has {game.slices} slices, the batch {sizes}: give [slices, B, …].")
     inputs, i, j, start = [], -1, -1, jax.random.fold_in(key, step)
     for m in game.moves:
         i, j = i + ("batch" not in m.again), j + ("key" not in m.again)
@@ -218,7 +257,7 @@ def move_inputs(game: Game, key: Tree, step: Tree, batch: Tree) -> list[tuple[Mo
 
 
 def along(gradient: Callable) -> Rule:
-    """The moves in order, each a step along `gradient`, a function such as the one of that name here."""
+    """The rule that plays the moves in order, each an optimizer step along a function such as `gradient`."""
 
     def round(game, state, batch):
         metrics = {}
@@ -244,8 +283,10 @@ def rule_of(game: Game) -> Rule:
 
 
 def _unless_skipped(game, m, go, after, before):
-    """`after` if the move counts, else `before`; a select, not a cond: XLA on CPU compiles a convolution's gradient
-    badly inside one."""
+    """`after` if the move counts, otherwise `before`, with the share of skipped moves as a metric.
+
+    A select and not a `cond`: XLA on CPU compiles the gradients of convolutions badly inside one.
+    """
     name, skipped = m.label, before.memory["skipped"]
     kept = {f: getattr(before, f) for f in ("params", "opt", "ema", "memory")}
     choose = lambda a, b: jnp.where(go, a, b)
@@ -257,13 +298,16 @@ def _unless_skipped(game, m, go, after, before):
 
 
 def step(game: Game, state: State, batch: Tree) -> tuple[State, dict]:
-    """One round on `batch` [slices, B, …]: every player's losses, gradients and updates in one program."""
+    """(state, metrics) after one round on `batch` [slices, B, …]: losses, gradients and updates of all players."""
     state, metrics = rule_of(game).round(game, state, batch)
     return state.replace(step=state.step + 1), metrics
 
 
 def net(game: Game, state: State, name: str, *, average: bool = True) -> Net:
-    """The named player ready to use, in evaluation mode: with averaged weights and memory if it keeps them."""
+    """The network of player `name` in evaluation mode, with averaged weights and memory where there are any.
+
+    average: False for the current weights.
+    """
     averaged = average and name in state.ema
     params, memory = state.ema[name] if averaged else (state.params[name], state.memory[name])
     memory = dict(memory)
@@ -273,21 +317,3 @@ def net(game: Game, state: State, name: str, *, average: bool = True) -> Net:
         vectors = jax.lax.fori_loop(0, more, lambda _, vectors: reparam(raw, vectors)[1], vectors)
         params, _ = reparam(raw, vectors)
     return Net(name, game.players[name].net, params, memory, train=False)
-
-
-def fits(new: Tree, old: Tree, fields: tuple[str, ...] = tuple(State.__dataclass_fields__)) -> dict[Any, Any]:
-    """{path: leaf of the State `old`} that has kept its place, shape and dtype in the State `new`."""
-    mine = {path: (leaf.shape, leaf.dtype) for path, leaf in jax.tree.leaves_with_path(new)}
-    theirs = {path: leaf for path, leaf in jax.tree.leaves_with_path(old) if path[0].name in fields}
-    return {path: leaf for path, leaf in theirs.items() if mine.get(path) == (leaf.shape, leaf.dtype)}
-
-
-def carry(new: State, old: State, fields: tuple[str, ...] = tuple(State.__dataclass_fields__)) -> State:
-    """`new` with the leaves of `old` that have kept their place, shape and dtype, in the fields named.
-
-    An average that `old` did not keep begins at the weights.
-    """
-    kept = fits(new, old, fields)
-    state = jax.tree.map_with_path(lambda path, leaf: kept.get(path, leaf), new)
-    started = {n: jax.tree.map(jnp.copy, (state.params[n], state.memory[n])) for n in state.ema if n not in old.ema}
-    return state.replace(ema=state.ema | started)

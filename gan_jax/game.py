@@ -1,6 +1,6 @@
 """A GAN is a game: named players, named losses, an order of moves.
 
-    v(θ) = (∂L_G/∂θ_G, ∂L_D/∂θ_D, …)
+Simultaneous gradient descent follows the vector field v(θ) = (∂L_G/∂θ_G, ∂L_D/∂θ_D, …).
 
 Two pure functions of `gan_jax.engine` run any game, `init` and `step`. Everything that changes is in `State`, a pytree
 of arrays; everything that does not is in `Game`. So a training can be jitted, sharded, saved, resumed, forked, mapped
@@ -24,19 +24,37 @@ RESERVED = {"game", "rule", "skipped"}  # entries of State.memory that belong to
 
 
 class Loss(struct.PyTreeNode):
-    """One loss of a play, with what is reported and remembered only if a player descends it."""
+    """A scalar loss with its metrics and memory updates, which count only in moves that descend this loss.
 
-    value: Tree  # []
-    metrics: dict[str, Tree] = field(default_factory=dict)  # scalars
-    memory: dict[str, Tree] = field(default_factory=dict)  # new memory by player, or "game"
+    Attributes:
+        value: The loss, a scalar.
+        metrics: Scalars to log, by name.
+        memory: New memory (batch statistics, an image pool …) by player, or of the whole game under "game".
+
+    >>> Loss(0.5, {"D(x)": 0.9}).memory
+    {}
+    """
+
+    value: Tree
+    metrics: dict[str, Tree] = field(default_factory=dict)
+    memory: dict[str, Tree] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Move:
-    """Players who step at once, each on the loss named: {"D": "D"}, or {"G": "path_length"}.
+    """A simultaneous update of one or more players, each on the gradient of its loss.
 
-    again: "batch" and "key" are drawn anew for each move, unless named here: then they are those of the move before.
-    when: (metrics of the round so far) -> bool: does the move count? If not, nothing changes.
+    Attributes:
+        losses: {player: name of the loss that it descends}, such as {"D": "D"} or {"G": "path_length"}.
+        again: What the move shares with the previous one: "batch" (the same data), "key" (the same noise). Anything
+            not named is drawn anew.
+        when: Metrics of the round so far -> bool. Where it is false the move is skipped and the State stays as it is.
+
+    Raises:
+        UserError: The move has no player, or `again` has an unknown word.
+
+    >>> Move({"G": "path_length"}, again=("batch",)).label
+    'G'
     """
 
     losses: Mapping[str, str]
@@ -45,18 +63,23 @@ class Move:
 
     def __post_init__(self):
         if unknown := [word for word in self.again if word not in ("batch", "key")]:
-            raise UserError(f'again names {unknown[0]!r}: a move can use "batch" and "key" of the move before again.')
+            raise UserError(f'again names {unknown[0]!r}: a move can share "batch" and "key" of the previous move.')
         if not self.losses:
             raise UserError('A move needs a player: give move("D"), or Move({"G": "path_length"}).')
 
     @property
     def label(self) -> str:
-        """The movers' names, by which a conditional move counts how often it was skipped."""
+        """The players' names joined by "+": the key under which State.memory counts skipped moves."""
         return "+".join(self.losses)
 
 
 def move(*players: str, again: tuple[str, ...] = (), when: Callable[[dict], Any] | None = None) -> Move:
-    """A move in which each player named steps on the loss of its own name.
+    """A move in which each of the players descends the loss of its own name.
+
+    Args:
+        players: Names of the players that are updated simultaneously.
+        again: "batch" and "key" are shared with the previous move if named here, otherwise drawn anew.
+        when: Metrics of the round so far -> bool; a move for which it is false is skipped.
 
     >>> move("D", "G").losses
     {'D': 'D', 'G': 'G'}
@@ -66,11 +89,22 @@ def move(*players: str, again: tuple[str, ...] = (), when: Callable[[dict], Any]
 
 @dataclass(frozen=True)
 class Player:
-    """A network, how it learns, and what happens to its weights before each use.
+    """A network, its optimizer, and optionally an average and a reparametrisation of its weights.
 
-    net: a flax.linen.Module. optimizer: an optax.GradientTransformation, which gets the round as extra argument `step`.
-    ema: step -> decay of the average of weights and memory, updated when the player moves. None keeps no average.
-    reparam: (weights, memory) -> (used weights, memory), where the first memory is None.
+    Attributes:
+        net: A flax.linen.Module.
+        optimizer: An optax.GradientTransformation. It gets the round as the extra argument `step`.
+        ema: Step -> decay of the exponential moving average of weights and memory, updated whenever the player moves.
+            None: no average.
+        reparam: (weights, memory) -> (weights that the network uses, new memory), such as spectral normalisation; the
+            initial memory is None.
+
+    Raises:
+        UserError: `net` is not an instance of a Flax module, or `optimizer` is not an optax optimizer.
+
+    >>> from flax import linen as nn
+    >>> Player(nn.Dense(1), optax.adam(2e-4), ema=lambda step: 0.999).reparam is None
+    True
     """
 
     net: Any
@@ -91,28 +125,42 @@ class Player:
 
 
 class Rule(NamedTuple):
-    """How a round is played: by default the moves in order (engine.in_order); others are in gan_jax.rules."""
+    """How a round is played: by default the moves in order (engine.in_order); see gan_jax.rules for others.
 
-    init: Callable[["Game", "State"], Tree]  # what it remembers, kept in State.memory["rule"]
+    Attributes:
+        init: (game, state) -> the rule's own memory at step 0, stored in State.memory["rule"].
+        round: (game, state, batch) -> (state, metrics).
+    """
+
+    init: Callable[["Game", "State"], Tree]
     round: Callable[["Game", "State", Tree], tuple["State", dict]]
 
 
-@jax.tree_util.register_static  # a program takes it as an argument that has no arrays
+@jax.tree_util.register_static  # jitted functions take a Game as a static argument
 @dataclass(frozen=True, eq=False)
 class Game:
-    """Players, their losses, the order of moves. A Game equals only itself: one Game, one executable.
+    """Players, their losses, and the order of moves in a round.
 
-    play: (nets, batch, key, step) -> {name: Loss}, the only description of who is fed what. A loss named like its
-        player is that player's; others are extra losses of it. `nets.memory` is what the game remembers.
-    memory: what the game itself remembers at step 0; where two losses of a move update it, a dict merged by key.
-    rule: how a round is played; None: the moves in order.
-    parts: micro-batches whose gradients a move averages: part i is rows i::parts.
-    sample: (nets, key, n, **given) -> {"x": [n, …], "y": …} with the networks in evaluation mode. Values of `given`
-        are traced: scalars, or arrays with a row for each sample.
-    translations: {domain: (nets, x, key) -> x in that domain}, with the networks in evaluation mode.
-    check: data -> None, which raises a UserError for data that the game cannot be trained on.
-    batch: rows of each slice of a round, if not the training's; a schedule of Games may change it.
-    sets: which of the training's sets a round reads; None: all of them. A schedule of Games may change it.
+    Games are compared by identity, so that each has its own compiled programs.
+
+    Attributes:
+        players: {name: Player}.
+        play: (nets, batch, key, step) -> {name: Loss}: one forward pass that computes every loss of the game. A loss
+            named like a player is that player's; others are additional losses. `nets.memory` is the game's memory.
+        moves: The moves of a round, in order.
+        memory: The game's own memory at step 0, such as an image pool; a dict if several losses update it.
+        parts: Number of micro-batches over which a move averages its gradient; part i has the rows i::parts.
+        rule: How a round is played; None: the moves in order.
+        sample: (nets, key, n, **given) -> {"x": [n, …], "y": …}, with the networks in evaluation mode. Values of
+            `given` are traced: scalars, or arrays with one row per sample.
+        translations: {domain: (nets, x, key) -> x translated to that domain}, with the networks in evaluation mode.
+        check: Data -> None; raises UserError for data that the game cannot be trained on.
+        batch: Batch size, if it differs from the training's; a schedule of Games may change it.
+        sets: Names of the data sets that a round reads; None: all of them. A schedule of Games may change them.
+
+    Raises:
+        UserError: The moves name an unknown player or leave one out, a player's name is reserved, or a count is not a
+            positive integer.
     """
 
     players: Mapping[str, Player]
@@ -132,20 +180,21 @@ class Game:
 
     @property
     def slices(self) -> int:
-        """How many batches a round reads: one for each move that draws its own."""
+        """Number of batches in a round: one for each move that does not reuse the previous one's."""
         return sum("batch" not in m.again for m in self.moves)
 
-    # What a Population has too, so that nobody asks which of the two it is.
+    # The methods shared with Population: code above this module works for both.
 
-    axis = 0  # leading axes of members in the State's leaves: 1 of a population
-    numbers = ()  # what a program is handed that tells members apart
+    axis = 0  # number of leading member axes in the State's leaves: 1 for a population
+    numbers = ()  # hyper-parameters by member, which compiled programs take as an argument
 
     @property
     def owner(self) -> "Game":
-        """What compiled programs live as long as."""
+        """The object whose lifetime bounds that of the game's compiled programs."""
         return self
 
     def with_numbers(self, numbers: Tree) -> "Game":
+        """The game itself; a population with other (for instance traced) hyper-parameters."""
         return self
 
     def data_seeds(self, seed: int) -> tuple[int, ...]:
@@ -153,43 +202,44 @@ class Game:
         return (seed,)
 
     def keys(self, seed: int) -> Tree:
-        """The key of `init`, of a population one per member."""
+        """Key of the initialisation; for a population one per member, [members]."""
         return jax.random.key(seed)
 
     def each(self, f: Callable, *trees: Tree, shared: tuple = ()) -> Tree:
-        """f(Game, *trees, *shared), of a population that of every member over the leading axis of `trees`."""
+        """f(game, *trees, *shared); for a population, mapped over its members and the leading axis of `trees`."""
         return f(self, *trees, *shared)
 
     def stack(self, members: Sequence[Tree]) -> Tree:
-        """The only member's tree of NumPy arrays as it is, of a population the members' along a leading axis."""
+        """A population's trees of NumPy arrays stacked along a leading axis; the only tree of a single game."""
         (only,) = members
         return only
 
     def unstack(self, tree: Tree) -> list[Tree]:
-        """A list of each member's part of a tree of NumPy arrays: the inverse of `stack`."""
+        """The members' trees of NumPy arrays as a list: the inverse of `stack`."""
         return [tree]
 
     def member(self, i: int) -> "Game":
-        raise UserError(f"This is one training, which has no member {i}: leave the member out.")
+        """The Game of member i. Raises UserError: a single game has no members."""
+        raise UserError(f"This is a single training and has no member {i}: leave the member out.")
 
     def about(self, i: int) -> dict[str, float]:
-        """A member's own numbers."""
+        """Hyper-parameters of member i; {} for a single game."""
         return {}
 
     def describe(self) -> dict[str, Any]:
-        """What config.json says of a population's members, {} of a Game."""
+        """Entry of config.json about a population's members; {} for a single game."""
         return {}
 
 
 def _check_moves(game):
-    """UserError for what cannot be played, before anything is traced."""
+    """Raise a UserError for a game that cannot be played, before anything is traced."""
     names = ", ".join(game.players)
     if reserved := RESERVED.intersection(game.players):
-        raise UserError(f"A player is named {min(reserved)!r}, which State.memory needs: give it another name.")
+        raise UserError(f"A player is named {min(reserved)!r}, a reserved key of State.memory: give it another name.")
     if not game.moves:
         raise UserError('The game has no moves: give moves=(move("D"), move("G")), say.')
     if game.moves[0].again:
-        raise UserError("The first move of a round has no move before it whose batch or key it could use again.")
+        raise UserError("The first move of a round has no previous move to share a batch or key with: leave again out.")
     for m in game.moves:
         for n in m.losses:
             if n not in game.players:
@@ -202,11 +252,21 @@ def _check_moves(game):
 
 
 class State(struct.PyTreeNode):
-    """Everything that changes, and nothing else. The key never changes: round t draws from fold_in(key, t)."""
+    """Everything that changes during training, as a pytree of arrays.
 
-    step: Tree  # int32 [], rounds played
+    Attributes:
+        step: int32 scalar, the number of rounds played.
+        key: The PRNG key, which never changes: round t draws from fold_in(key, t).
+        params: Weights by player.
+        opt: Optimizer state by player.
+        ema: Averaged (weights, memory) by player, for players with an `ema`.
+        memory: By player (batch statistics, vectors of the spectral norm …), and under "game", "rule" and "skipped"
+            (how often each conditional move was skipped).
+    """
+
+    step: Tree
     key: Tree
-    params: dict[str, Tree]  # by player
-    opt: dict[str, Tree]  # by player
-    ema: dict[str, Tree]  # (params, memory) by player that keeps an average
-    memory: dict[str, Tree]  # by player; "game", "rule", and "skipped": by conditional move, how often it did not count
+    params: dict[str, Tree]
+    opt: dict[str, Tree]
+    ema: dict[str, Tree]
+    memory: dict[str, Tree]

@@ -1,4 +1,4 @@
-"""The ordinary game of two, G and D, from its parts. A paper that does not fit writes its own `play`."""
+"""The standard two-player game, assembled from its parts. Papers that do not fit write their own `play`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +15,13 @@ from gan_jax.game import Game, Loss, Move, Player, Rule, move
 fooled_less = lambda metrics: metrics["D(G(z)) after"] <= metrics["D(G(z)) before"]
 
 ORDERS: dict[str, tuple[Move, ...]] = {
-    # Both at once, from one forward pass: the TensorFlow tutorial.
+    # Simultaneous updates from one forward pass, as in the TensorFlow tutorial.
     "simultaneous": (move("D", "G"),),
-    # G answers the D that has just moved, on new data and new noise.
+    # D, then G against the updated D, each with new data and noise.
     "alternating": (move("D"), move("G")),
-    # The same, on the fakes that D has just seen: the PyTorch tutorial.
+    # D, then G on the same fakes, as in the PyTorch tutorial.
     "same_fakes": (move("D"), move("G", again=("batch", "key"))),
-    # Fresh noise for G, who waits in the rounds where it fools D more after D's step than before.
+    # D, then G with new noise; G is skipped in rounds where it fools D more after D's step than before.
     "waiting": (move("D"), move("G", again=("batch",), when=fooled_less)),
 }
 
@@ -40,26 +40,37 @@ def gan(
     parts: int = 1,
     rule: Rule | None = None,
 ) -> Game:
-    """G maps prior(key, n) to samples like batch["x"]; D maps samples [b, …] to logits [b].
+    """The game of a generator and a discriminator: G maps latents to samples x, D maps x [b, …] to logits [b].
 
     Args:
-        loss: (real logits, fake logits) -> (loss of D, loss of G), or the name of one in `losses`.
-        prior: (key, n) -> z, or a tuple (z, y): then both networks also take the labels, D's of real data from
-            batch["y"]. A number n stands for priors.normal(n). z may be any pytree of latents but a tuple.
-        penalty: (critic, real, fake, key) -> scalar, added to D's loss. real and fake are Sets {"x": …, "y": …} with
-            their own labels; critic maps such a Set to logits, augmentation included.
-        augment: (key, x, memory) -> x, before D sees a sample, real or fake; an Augment also updates its memory.
-        moves: the order of moves; ORDERS has the usual ones.
-        fakes: how many fakes G's loss is taken on, if not as many as D's.
-        weight_D: 1 for the sum of D's two errors (the tutorials), 1/2 for their mean (the founding article).
-        rule: how the moves are played: extragradient and others are in `rules`.
+        G: The generator.
+        D: The discriminator, or critic.
+        loss: (logits of real x, logits of fakes) -> (loss of D, loss of G), or the name of one in `gan_jax.losses`.
+        prior: (key, n) -> z, or (z, y): then both networks also take labels, those of real x from batch["y"]. An
+            integer d stands for priors.normal(d). z may be any pytree of latents except a tuple.
+        penalty: (critic, real, fake, key) -> scalar, added to D's loss. real and fake are dicts {"x": …, "y": …} with
+            their own labels; critic maps such a dict to logits, augmentation included.
+        augment: (key, x, memory) -> x, applied to real and fake samples before D; an Augment can adapt its memory.
+        moves: Order of the moves in a round; the usual ones are in ORDERS.
+        fakes: Number of fakes in G's loss; None: the batch size.
+        weight_D: Weight of D's loss: 1 for the sum of its two terms (the tutorials), 1/2 for their mean (Goodfellow et
+            al. 2014).
+        parts: Number of micro-batches over which gradients are accumulated.
+        rule: How a round is played, such as rules.extragradient; None: the moves in order.
 
     Returns:
-        A Game that reports D's output on real and fake samples: a probability for the losses that have one, else the
-        logit.
+        A Game with the metrics "D(x)", "D(G(z)) before" (in D's move) and "D(G(z)) after" (in G's move): probabilities
+        for losses on probabilities, otherwise logits.
 
     Raises:
-        UserError: G makes samples of another shape than the data, or the data have no labels that the prior makes.
+        UserError: G's samples have another shape than the data, the data have no labels although the prior has, or a
+            name is unknown.
+
+    >>> import optax
+    >>> from flax import linen as nn
+    >>> game = gan(Player(nn.Dense(2), optax.adam(1e-3)), Player(nn.Dense(1), optax.adam(1e-3)), "hinge", prior=4)
+    >>> [m.label for m in game.moves]
+    ['D', 'G']
     """
     loss, prior = losses.get(loss), priors.get(prior)
     output = losses.output(loss)
@@ -104,7 +115,7 @@ def gan(
 
 
 def _generate(G, latent, key):
-    """Samples {"x": …, "y": …} and G's new memory; latent is z or (z, y)."""
+    """(samples {"x": …, "y": …}, G's new memory) for a latent z or (z, y)."""
     z, *y = latent if isinstance(latent, tuple) else (latent,)
     x, memory = G.mutate(z, *y, key=key)
     return {"x": x} | ({"y": y[0]} if y else {}), memory
@@ -116,23 +127,23 @@ def _labels(samples):
 
 def _of_batch(batch, name):
     if name not in batch:
-        raise UserError('The prior makes labels and the data have none: give {"x": …, "y": …}, or another prior.')
+        raise UserError('The prior has labels but the data have none: give {"x": …, "y": …}, or another prior.')
     return batch[name]
 
 
 def _check_shapes(fake, real):
     if fake.shape[1:] != real.shape[1:]:
         made, given = ("x".join(map(str, x.shape[1:])) or "numbers" for x in (fake, real))
-        raise UserError(f"G makes {made}, the data are {given}: give G the data's shape, or load the data at G's.")
+        raise UserError(f"Samples of G are {made}, the data {given}: give G the data's shape, or load the data at G's.")
 
 
 def _check_labels(data: Any, classes: int | None) -> None:
-    """UserError where the data's labels are not those of a prior with so many classes."""
+    """Raise a UserError for labels outside the prior's classes."""
     if classes is None:
         return
     y = np.asarray(_of_batch(data, "y"))
     if y.min() < 0 or y.max() >= classes:
         raise UserError(
-            f"The labels y of the data are {y.min()} to {y.max()}, and the prior has the classes 0 to {classes - 1}: "
-            "number the data's classes so, or give the prior another number of them."
+            f"The labels y of the data range from {y.min()} to {y.max()}, the classes of the prior from 0 to "
+            f"{classes - 1}: renumber the labels, or give the prior another number of classes."
         )

@@ -27,6 +27,7 @@ from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 
 from gan_jax import engine
+from gan_jax.carry import carry
 from gan_jax.game import Game, Loss, Player, Rule, move
 
 
@@ -186,9 +187,9 @@ def test_carry_takes_over_what_fits():
     old, _ = jitted(g)(start(g), data(1))
     wider = Game(players(jnp.float32, norm=False), play, g.moves, memory(jnp.float32))
     new = start(wider, jax.random.key(8))
-    taken = engine.carry(new, old)
+    taken = carry(new, old)
     kernels = lambda s: {n: s.params[n]["Dense_0"] for n in "GD"}
     assert same(kernels(taken), kernels(old)) and taken.step == 1
     assert jax.tree.structure(taken) == jax.tree.structure(new)
-    only = engine.carry(new, old, fields=("params",))
+    only = carry(new, old, fields=("params",))
     assert same(kernels(only), kernels(old)) and only.step == 0 and same(only.ema, new.ema)

@@ -47,7 +47,7 @@ mean = lambda nets, x: nets["D"](x).mean()
 )
 def test_a_network_cannot_be_born_inside(loss):
     for init in (engine.init, jax.jit(engine.init, static_argnums=0)):
-        with pytest.raises(UserError, match=r"The first call of network 'D' is inside .* call it once before"):
+        with pytest.raises(UserError, match=r"The first call of network 'D' is inside .* call it once outside first"):
             init(one_player(loss), KEY, data(1))
     cured = one_player(lambda nets, x: loss(nets, x) + 0 * mean(nets, x))
     before = one_player(lambda nets, x: 0 * mean(nets, x) + loss(nets, x))
@@ -68,8 +68,8 @@ LINE = Player(Line(), optax.sgd(0.1))
         (lambda: one_player(mean, moves=(move("Q"),)), r"names player 'Q'; the players are D"),
         (lambda: one_player(mean, moves=(Move({"D": "path"}),)), r"descends loss 'path'; `play` returned D"),
         (lambda: one_player(lambda nets, x: nets["D"](x)), r"Loss 'D' has shape \[8, 1\]: take its mean"),
-        (lambda: one_player(mean, moves=(move("D", again=("batch",)), move("D"))), r"first move .* no move before it"),
-        (lambda: one_player(mean, moves=(move("D"), move("D"))), r"reads 2 slices, a batch \{1\} came"),
+        (lambda: one_player(mean, moves=(move("D", again=("batch",)), move("D"))), r"first move .* no previous move"),
+        (lambda: one_player(mean, moves=(move("D"), move("D"))), r"has 2 slices, the batch \{1\}"),
         (lambda: one_player(mean, moves=(move("D"), move("D", again=("bach",)))), r"again names 'bach'"),
         (lambda: Game({"D": LINE}, lambda *_: {}, ()), r"The game has no moves"),
         (lambda: Game({"D": LINE, "E": LINE}, lambda *_: {}, (move("D"),)), r"Player 'E' never moves"),
@@ -79,7 +79,10 @@ LINE = Player(Line(), optax.sgd(0.1))
         (lambda: Player(Line, optax.sgd(0.1)), r"the class Line: give Line\(\)"),
         (lambda: Player(Line(), 0.1), r"optimizer is 0.1: give an optax optimizer"),
         (lambda: Player(lambda x: x, optax.sgd(0.1)), r"network is a function: give an instance"),
-        (lambda: replace(one_player(mean), players={"D": Player(Line(), optax.lbfgs())}), r"wants the loss's value"),
+        (
+            lambda: replace(one_player(mean), players={"D": Player(Line(), optax.lbfgs())}),
+            r"needs the value of the loss",
+        ),
     ],
 )
 def test_mistakes_are_named(make, words):
@@ -90,7 +93,7 @@ def test_mistakes_are_named(make, words):
 
 def test_a_metric_is_a_scalar():
     loss = lambda nets, batch, key, step: {"D": Loss(mean(nets, batch["x"]), {"logits": nets["D"](batch["x"])})}
-    with pytest.raises(UserError, match=r"Metric 'logits' has shape \[8, 1\]: report scalars"):
+    with pytest.raises(UserError, match=r"Metric 'logits' has shape \[8, 1\]: report a scalar"):
         engine.init(Game({"D": LINE}, loss, (move("D"),)), KEY, data(1))
 
 
@@ -120,7 +123,7 @@ def test_a_clash_of_memory_is_named():
     apart = remembering({"D": ["p"], "E": ["p"]}, (move("D"), move("E")))
     state, _ = jitted(apart)(engine.init(apart, KEY, data(2)), data(2))
     assert state.memory["game"]["p"] == 2
-    with pytest.raises(UserError, match="remembers 'q' of 'game', which has length, p"):
+    with pytest.raises(UserError, match="has memory 'q' of 'game', which has length, p"):
         unknown = lambda nets, batch, key, step: {
             n: Loss(nets[n](batch["x"]).mean(), {}, {"game": {"q": 1}}) for n in "DE"
         }
@@ -159,7 +162,7 @@ def test_the_usual_names_of_the_mode_are_understood(word):
 def test_a_step_wants_its_slices_and_draws_its_keys():
     g = the_game("fresh noise")
     state = start(g)
-    with pytest.raises(UserError, match=r"reads 2 slices, a batch \{3\} came"):
+    with pytest.raises(UserError, match=r"has 2 slices, the batch \{3\}"):
         jitted(g)(state, data(3))
 
     def forgets(nets, batch, key, step):

@@ -14,7 +14,7 @@ ROOT = PACKAGE.parent
 
 GROUND = {"errors", "limits", "pixels"}  # every module may import these
 PIECES = {"losses", "penalties", "priors", "reparam", "pool", "mixtures", "augment", "optimizers", "nn", "models"}
-GAME = {"net", "game", "engine", "programs", "rules", "two_player", "population", "analysis"}
+GAME = {"net", "game", "engine", "carry", "programs", "rules", "two_player", "population", "analysis"}
 SEEN = {"data", "metrics", "show"}
 MAY_IMPORT = {
     **{name: set() for name in PIECES | GROUND},
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "net": set(),
     "game": {"net"},
     "engine": {"net", "game"},
+    "carry": {"game"},
     "programs": set(),
     "rules": {"game", "engine"},
     "population": {"game", "engine"},
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     "data": {"data", "mixtures"},
     "metrics": {"metrics", "data", "mixtures"},
     "show": {"show"},
-    "training": {"training", "data", "net", "game", "engine", "programs", "population"},
+    "training": {"training", "data", "net", "game", "engine", "carry", "programs", "population"},
     "runs": {"runs", "training", "nn"} | GAME | SEEN,
     "cli": {"cli", "runs", "training"} | GAME | SEEN,
     "__main__": {"cli"},

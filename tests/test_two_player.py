@@ -151,12 +151,12 @@ def test_d_reports_its_output():
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"x": np.zeros((9, 2), np.float32)}, "The prior makes labels and the data have none"),
+        ({"x": np.zeros((9, 2), np.float32)}, "The prior has labels but the data have none"),
         (
             {"x": np.zeros((9, 2), np.float32), "y": np.arange(1, 10)},
-            "are 1 to 9, and the prior has the classes 0",
+            "range from 1 to 9, the classes of the prior from 0",
         ),
-        ({"x": np.zeros((9, 5), np.float32), "y": np.arange(9) % 3}, "G makes 2, the data are 5"),
+        ({"x": np.zeros((9, 5), np.float32), "y": np.arange(9) % 3}, "Samples of G are 2, the data 5"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(data, said):

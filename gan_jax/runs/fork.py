@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from gan_jax import population
+from gan_jax.carry import carry, fits
 from gan_jax.data import Data
-from gan_jax.engine import carry, fits
 from gan_jax.errors import UserError, writing
 from gan_jax.runs.folder import describe, open_folder, read_rows, write_text
 from gan_jax.runs.load import configured, load

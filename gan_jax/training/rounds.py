@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from gan_jax.carry import carry, fits
 from gan_jax.data import Data
-from gan_jax.engine import carry, fits, step
+from gan_jax.engine import step
 from gan_jax.errors import UserError
 from gan_jax.game import State
 from gan_jax.population import Games

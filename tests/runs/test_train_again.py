@@ -149,5 +149,5 @@ def test_a_closed_terminal_saves_first(tmp_path, environment):
 
 
 def test_optimisers_that_do_not_fit_are_named():
-    with pytest.raises(UserError, match="wants the loss's value"):
+    with pytest.raises(UserError, match="needs the value of the loss"):
         train(game=gan_jax.gan(toy.G, dataclasses.replace(toy.D, optimizer=optax.lbfgs()), "hinge", 3))

@@ -16,7 +16,8 @@ from toy import GAME, POINTS, bits
 
 import gan_jax
 from gan_jax import data
-from gan_jax.engine import carry, init, step
+from gan_jax.carry import carry
+from gan_jax.engine import init, step
 from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam

@@ -14,8 +14,8 @@ from flax import linen as nn
 from toy import bits
 
 import gan_jax
+from gan_jax.carry import carry
 from gan_jax.data import stream
-from gan_jax.engine import carry
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
 from gan_jax.runs.folder import read_rows
