@@ -28,7 +28,6 @@ import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
 from gan_jax.engine import gradient, move_inputs, net
 from gan_jax.errors import UserError
@@ -139,6 +138,8 @@ def leading_eigenvalues(
     Raises:
         UserError: k is too large, or the iteration does not converge.
     """
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
+
     if which not in WHICH:
         raise UserError(f"which is {which!r}: it must be one of {', '.join(map(repr, WHICH))}.")
     θ, _ = ravel_pytree({n: state.params[n] for n in _losses(game, players)})

@@ -2,8 +2,6 @@
 
 import numpy as np
 from jaxtyping import Array, Num
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from gan_jax.errors import UserError
 from gan_jax.metrics.score import Score
@@ -27,6 +25,9 @@ def wasserstein1(real: Points, fake: Points) -> Score:
     >>> wasserstein1(np.array([[0.0], [1.0]]), np.array([[3.0], [1.0]])).value
     1.5
     """
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
     x, y = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     if x.shape != y.shape or not x.size:
         raise UserError(f"W₁ needs two sets of one shape [n, d]; these have shape {list(x.shape)} and {list(y.shape)}.")
