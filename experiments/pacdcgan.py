@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gan_jax import data as sources
 from gan_jax import losses, priors
@@ -108,7 +109,7 @@ def game(c: Config) -> Game:
 def scores(c: Config):
     """Samples -> the modes they have, and their KL to the uniform distribution."""
     modes = stacked_mnist(c.classifier)
-    return lambda samples: modes(to_bytes(samples["x"]))
+    return lambda samples: modes(np.asarray(to_bytes(samples["x"])))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def game(c: Config) -> Game:
 def scores(c: Config):
     """Samples -> the modes that they have inside their edge, and their KL to the uniform distribution."""
     modes, inside = stacked_mnist(c.classifier), slice(c.edge, c.size - c.edge)
-    return lambda samples: modes(to_bytes(samples["x"][:, inside, inside]))
+    return lambda samples: modes(np.asarray(to_bytes(samples["x"][:, inside, inside])))
 
 
 if __name__ == "__main__":

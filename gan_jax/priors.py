@@ -68,7 +68,7 @@ def labelled(prior: Prior, classes: int) -> Prior:
         labels = jax.random.randint(k_y, (n,), 0, classes) if y is None else _labels(y, n, classes)
         return prior(k_z, n, **options), labels
 
-    pair.classes = classes  # `gan` compares it with the labels of the data
+    vars(pair)["classes"] = classes  # `gan` compares it with the labels of the data
     return pair
 
 

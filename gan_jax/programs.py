@@ -31,15 +31,16 @@ def per_game(f: Callable, **options: Any) -> Callable:
             own[key] = _Program(functools.partial(f, **static), options)
         return own[key](game, *args)
 
-    call.programs = programs
+    vars(call)["programs"] = programs
     return call
 
 
 class _Program:
     """A jitted function that holds no reference to the game but while it is called."""
 
+    game: Any = None
+
     def __init__(self, f, options):
-        self.game: Any = None
         self.jitted = jax.jit(lambda numbers, *args: f(self.game.with_numbers(numbers), *args), **options)
 
     def __call__(self, game, *args):

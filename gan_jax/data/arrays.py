@@ -181,7 +181,7 @@ def _finite_range(x, name):
 
 def labels(y: Any, name: str) -> np.ndarray:
     """Classes [n] as int32, 0 or more; other integers [n, …] as int32; floats as float32."""
-    y = array(y, name)
+    y = np.asarray(array(y, name))
     if y.dtype == np.bool_:
         raise UserError(f"{name} is bool: give integers, {_variable(name)}.astype(int).")
     if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iu":

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from gan_jax.pixels import to_float
 
-Images = Mapping[str, np.ndarray]  # {"A": [n, h, w, c], "B": [m, h, w, c]}
+Images = Mapping[str, Any]  # {"A": [n, h, w, c], "B": [m, h, w, c]}
 SHOWN = 4  # images of each domain in a picture
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -60,7 +60,8 @@ def one_by_one(source: str | Path, channels: int | None) -> list[Picture]:
     if wrong := [error for error in shapes if isinstance(error, UserError)]:
         more = f" {len(wrong) - 1} more cannot be read." if len(wrong) > 1 else ""
         raise UserError(f"{wrong[0]}{more}")
-    return [Picture(name, shape, readers[name]) for name, shape in zip(readers, shapes, strict=True)]
+    sound: Any = shapes
+    return [Picture(name, shape, readers[name]) for name, shape in zip(readers, sound, strict=True)]
 
 
 def _read(file, name, channels):

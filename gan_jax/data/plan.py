@@ -71,9 +71,7 @@ def stream(seed: int, start: int, count: int, n: int) -> Int32[np.ndarray, " {co
     return np.concatenate([permutation(seed, int(e), n)[places[epochs == e]] for e in np.unique(epochs)])
 
 
-def streams(
-    seed: int, start: int | Mapping[str, int], count: int, n: int | Mapping[str, int], names: Sequence[str] = ()
-) -> Any:
+def streams(seed: int, start: Any, count: int, n: int | Mapping[str, int], names: Sequence[str] = ()) -> Any:
     """`stream` of a set of n examples; of several, {name: n}, one each, independent as if of different seeds.
 
     start: for all sets, or {name: start}. names: the sets wanted; () stands for all.

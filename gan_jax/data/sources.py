@@ -169,14 +169,14 @@ def _checked(data, where, size, channels, pairs):
     return {"x": x} if "y" not in data else {"x": x, "y": _classes(data["y"], len(x), where)}
 
 
-def _images(x, where, size, channels):
+def _images(x, where, size, channels) -> Any:
     """[n, h, w, c] at the size and channels asked for."""
     name = f"x of {where}"
     if x.ndim not in (3, 4):
         raise UserError(f"{name} has the shape {x.shape}: images are [n, h, w] or [n, h, w, c].")
     if x.dtype.kind == "f" and max(-x.min(), x.max()) > 1:
         raise UserError(f"{name} runs from {x.min():g} to {x.max():g}: {arrays.in_range(x, name, x.max())}.")
-    x = arrays.examples(x[..., None] if x.ndim == 3 else x, name)
+    x = np.asarray(arrays.examples(x[..., None] if x.ndim == 3 else x, name))
     if x.dtype == np.uint8:
         return refit(x, size, channels)
     if not (size is None or size == x.shape[1] == x.shape[2]) or channels not in (None, x.shape[3]):

@@ -62,8 +62,8 @@ def _builder(source):
         r"\w+(/\w[\w.-]*)?(:[\d*][\d.*]*)?", name
     ):  # a namespace would be downloaded, arguments run as code
         raise UserError(f"'{source}' has no name of a set: give tfds:NAME, NAME/CONFIG or NAME:VERSION.")
-    for depth in ("*", "*/*") if data_dir else ():
-        for path in data_dir.glob(f"{re.split('[/:]', name)[0]}/{depth}/features.json"):
+    for depth in ("*", "*/*"):
+        for path in data_dir.glob(f"{re.split('[/:]', name)[0]}/{depth}/features.json") if data_dir else ():
             _check_features(path)
     try:
         import tensorflow_datasets as tfds

@@ -63,7 +63,7 @@ def _write(folder, name, files):
 
 def example_of(data: Data) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes and dtypes of one example, of several sets of the first one's."""
-    one = next(iter(data.values())) if several(data) else data
+    one: Any = next(iter(data.values())) if several(data) else data
     dtype = lambda x: np.float32 if x.dtype == np.uint8 else x.dtype
     return {name: jax.ShapeDtypeStruct(x.shape[1:], dtype(x)) for name, x in one.items()}
 

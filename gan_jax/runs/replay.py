@@ -69,7 +69,8 @@ def replay(
         raise UserError(f"{folder} is one training, which has no members: leave out the member.")
     if first.axis:
         if member is None:
-            raise UserError(f"{folder} has {len(first)} members, played one at a time: name one by its member.")
+            count = len(first.data_seeds(0))
+            raise UserError(f"{folder} has {count} members, played one at a time: name one by its member.")
         training = _alone(training, member)
     state = jax.tree.map(lambda x: x[member] if first.axis else x, found[1]) if found else training.initial()
     last = config.get("steps") if steps is None else steps
@@ -99,7 +100,8 @@ def first_fault(training: Training, state: State, steps: int, progress: bool = F
     t, schedule, data = int(state.step), training.schedule, training.data
     if not _still_finite(state):
         raise UserError(f"The State of round {t} is already not finite: play from an earlier one.")
-    now, position, before, change = game_at(schedule, t), training.position(t), None, changes(training)
+    now: Any = game_at(schedule, t)
+    position, before, change = training.position(t), None, changes(training)
     for i in tqdm(range(t, steps), disable=not progress, unit=" rounds", leave=False):
         if schedule(i) is not now:
             state = change(now, schedule(i), state)

@@ -134,7 +134,8 @@ def prepare(game: Any, data: Any, batch: int, seed: int, devices: Any, folder: P
 
 def header(training: Training, state: State, paper: str) -> str:
     """One line: what is trained, on what, how large, and where."""
-    data, sets = training.data, []
+    data: Any = training.data
+    sets = []
     for name, one in data.items() if several(data) else [("", data)]:
         shape = "x".join(map(str, one["x"].shape[1:])) or "numbers"
         sets.append(f"{name} {len(one['x']):,} of {shape}".strip())

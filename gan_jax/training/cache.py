@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -20,8 +21,10 @@ def keep_programs(folder: str | Path | None = None) -> Path | None:
     Returns:
         The folder in use, None where there is none.
     """
-    if jax.config.jax_compilation_cache_dir and folder is None:
-        return Path(jax.config.jax_compilation_cache_dir)
+    config: Any = jax.config
+    configured = config.jax_compilation_cache_dir
+    if configured and folder is None:
+        return Path(configured)
     with contextlib.suppress(OSError, RuntimeError):  # a read-only place, no home
         base = os.environ.get("GAN_JAX_CACHE") or "~/.cache/gan_jax"
         place = (Path(folder) if folder else Path(base) / "programs").expanduser() / _machine()

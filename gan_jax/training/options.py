@@ -81,8 +81,8 @@ def options(given: dict[str, Any]) -> tuple[Saving, Logging, Devices]:
     check_counts(**{name: given[name] for name in counts if name in given})
     for every, *_ in given.get("callbacks", ()):
         check_counts(**{"a callback's number of rounds": every})
-    saving, logging, devices = (kind(**{name: given[name] for name in names[kind] if name in given}) for kind in kinds)
-    return saving, logging, devices
+    made: Any = tuple(kind(**{name: given[name] for name in names[kind] if name in given}) for kind in kinds)
+    return made
 
 
 def check_counts(**counts: Any) -> None:

@@ -137,7 +137,7 @@ def play(
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
         own, new = feed.take(game, position, k), (game, k) not in compiled
         start = parallel.place(np.int32(t), layout.whole)
-        guard = "allow" if jax.config.jax_disable_jit else "disallow"  # op by op, constants are transferred
+        guard = "allow" if _debugging() else "disallow"  # op by op, constants are transferred
         with jax.transfer_guard(guard), jax.set_mesh(layout.mesh):
             state, metrics, good, told = _rounds(
                 place(game), state, feed.shared, own, start, flags[bool(stop)], layout=layout, make=feed.make
@@ -147,6 +147,12 @@ def play(
         jax.block_until_ready(previous)  # one dispatch under way, one waiting: never a longer queue
         stopping, previous = previous is not None and bool(np.asarray(previous[1])), (metrics, told)
         yield Played(t, game, state, metrics, good, position, new, stopping)
+
+
+def _debugging():
+    """Whether JAX_DISABLE_JIT is set."""
+    config: Any = jax.config
+    return config.jax_disable_jit
 
 
 def changes(training: Training) -> Callable[[Games, Games, State], State]:
