@@ -1,4 +1,4 @@
-"""The networks of DCGAN's two tutorials.
+"""DCGAN's networks, as in the tutorials of TensorFlow and of PyTorch.
 
 Radford, Metz, Chintala. Unsupervised representation learning with deep convolutional generative adversarial
 networks. ICLR 2016. arXiv:1511.06434
@@ -17,9 +17,14 @@ from gan_jax.nn.norm import BatchNorm
 
 
 class DenseGenerator(nn.Module):
-    """z [b, latent] -> x [b, size, size, channels] in (-1, 1), size and width multiples of 4; Keras' defaults.
+    """z [b, latent] -> x [b, size, size, channels] in (-1, 1), as in the TensorFlow tutorial, with Keras' defaults.
 
-    The TensorFlow tutorial's, whose width is 256 and size 28: Dense, then 5x5 transposed convolutions, strides 1, 2, 2.
+    A dense layer and three 5x5 transposed convolutions of strides 1, 2, 2. size and width, the tutorial's 28 and 256,
+    are multiples of 4; UserError if not.
+
+    >>> import jax
+    >>> jax.eval_shape(DenseGenerator().init_with_output, jax.random.key(0), jnp.ones((2, 100)))[0].shape
+    (2, 28, 28, 1)
     """
 
     size: int = 28
@@ -32,7 +37,7 @@ class DenseGenerator(nn.Module):
         for name, value in {"size": self.size, "width": self.width}.items():
             if value % 4:
                 raise UserError(
-                    f"DenseGenerator has no {name} {value}: give a multiple of 4, such as {value // 4 * 4 + 4}."
+                    f"DenseGenerator does not take {name} {value}: give a multiple of 4, as {value // 4 * 4 + 4}."
                 )
         side, glorot = self.size // 4, nn.initializers.glorot_uniform()
         norm = lambda h: nn.leaky_relu(BatchNorm(not train, momentum=0.99, epsilon=1e-3, dtype=self.dtype)(h), 0.3)
@@ -47,7 +52,7 @@ class DenseGenerator(nn.Module):
 
 
 class DropoutDiscriminator(nn.Module):
-    """x [b, h, w, c] -> logits [b]. The TensorFlow tutorial's, whose width is 64: 5x5 convolutions of stride 2."""
+    """x [b, h, w, c] -> logits [b], as in the TensorFlow tutorial: 5x5 convolutions of stride 2, dropout."""
 
     width: int = 64
     dtype: Any = jnp.float32
@@ -63,20 +68,21 @@ class DropoutDiscriminator(nn.Module):
 
 
 def _norm(train, dtype):
-    """PyTorch's batch normalisation, with the scale drawn from N(1, .02)."""
+    """Batch normalisation with PyTorch's defaults, the scale initialised from N(1, .02)."""
     scale: Callable = lambda key, shape, dtype=jnp.float32: 1 + normal(0.02)(key, shape, dtype)
     return BatchNorm(not train, momentum=0.9, epsilon=1e-5, dtype=dtype, scale_init=scale, unbiased=True)
 
 
 def _check_size(size):
     if size < 8 or size & (size - 1):
-        raise UserError(f"These networks have no size {size}: give 8, 16, 32, 64 or a higher power of 2.")
+        raise UserError(f"DCGAN's networks do not take size {size}: give 8, 16, 32, 64 and so on.")
 
 
 class Generator(nn.Module):
-    """z [b, latent] -> x [b, size, size, channels] in (-1, 1), size 2^k, at least 8; weights from N(0, .02).
+    """z [b, latent] -> x [b, size, size, channels] in (-1, 1), as in the PyTorch tutorial; weights from N(0, .02).
 
-    The PyTorch tutorial's, whose size and width (ngf) are 64: 4x4 transposed convolutions, doubling from 4x4.
+    4x4 transposed convolutions, each doubling the size from 4x4 on. The tutorial's size and width (ngf) are 64; size
+    is a power of 2, at least 8; UserError if not.
     """
 
     size: int = 64
@@ -98,7 +104,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [b, size, size, c] -> logits [b], the mirror image of Generator; width is ndf."""
+    """x [b, size, size, c] -> logits [b], the reverse of Generator; width is the tutorial's ndf."""
 
     width: int = 64
     dtype: Any = jnp.float32

@@ -1,4 +1,4 @@
-"""The DCGAN that PacGAN packs: 5x5 convolutions of stride 2, four up and four down, for any size.
+"""PacGAN's DCGAN: four 5x5 convolutions of stride 2 in each network, for any size.
 
 Lin, Khetan, Fanti, Oh. PacGAN: the power of two samples in generative adversarial networks. NeurIPS 2018.
 arXiv:1712.04086
@@ -17,14 +17,14 @@ def _norm(h, train):
 
 
 def _up(h, side, features, use_bias=False):
-    """To `side` pixels: the adjoint of the SAME convolution that takes them to those of h, ⌈side / 2⌉."""
+    """To `side` pixels: the adjoint of the SAME convolution from `side` to ⌈side / 2⌉ pixels, the size of h."""
     cut = 2 * (h.shape[1] - 1) + 5 - side
     padding = ((cut // 2, cut - cut // 2),) * 2
     return ConvTranspose(features, (5, 5), (2, 2), padding, use_bias=use_bias, kernel_init=normal(0.02))(h)
 
 
 class Generator(nn.Module):
-    """z [b, latent] -> x [b, size, size, channels] in (-1, 1); the paper's maps are of 2, 4, 7, 14, 28 pixels."""
+    """z [b, latent] -> x [b, size, size, channels] in (-1, 1); the paper's maps have 2, 4, 7, 14 and 28 pixels."""
 
     size: int = 28
     channels: int = 3
@@ -41,7 +41,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [b, h, w, c] -> logits [b]; m packed images are m times the channels."""
+    """x [b, h, w, c] -> logits [b]; for m packed images c is m times an image's channels."""
 
     width: int = 64
 

@@ -15,49 +15,51 @@ from gan_jax.errors import UserError
 from gan_jax.nn.conv import Conv
 from gan_jax.nn.resample import downsample, upsample
 
-GAIN = 2 / (1 + 0.2**2)  # squared, of a leaky ReLU of .2
+GAIN = 2 / (1 + 0.2**2)  # the squared gain of a leaky ReLU with slope .2
 φ = lambda h: nn.leaky_relu(h, 0.2)
 he = lambda gain=1.0: variance_scaling(gain, "fan_in", "normal")
 
 
 def _linear(features):
-    """A 1x1 convolution, or a dense layer."""
+    """A 1x1 convolution on maps, a dense layer on vectors."""
     return nn.Dense(features, use_bias=False, kernel_init=he())
 
 
 class Block(nn.Module):
-    """x + W₃ φ(W₂ φ(W₁ x + b₁) + b₂): 1x1, grouped 3x3, 1x1; W₃ begins at 0.
+    """x + W₃ φ(W₂ φ(W₁ x + b₁) + b₂): 1x1, grouped 3x3, 1x1.
 
-    As in Fixup (Zhang, Dauphin, Ma 2019), W₁ and W₂ begin L^(-1/4) as large as He et al. have them, for L = `total`
-    blocks in a network.
+    Initialised as in Fixup (Zhang, Dauphin, Ma 2019): W₃ = 0, W₁ and W₂ as by He et al. times L^(-1/4), for L = `total`
+    blocks in the network.
     """
 
     total: int
-    expansion: int = 2
-    channels: int = 16  # of a group
+    expansion: int = 2  # inner channels / channels
+    channels: int = 16  # in a group
 
     @nn.compact
     def __call__(self, x):
         inner, init = self.expansion * x.shape[-1], he(GAIN * self.total**-0.5)
         if inner % self.channels:
-            raise UserError(f"{inner} maps are no whole number of groups of {self.channels}: choose another width.")
+            raise UserError(
+                f"{inner} inner channels do not split into groups of {self.channels}: choose another width."
+            )
         h = φ(nn.Dense(inner, kernel_init=init)(x))
         h = φ(Conv(inner, (3, 3), groups=inner // self.channels, kernel_init=init)(h))
         return x + nn.Dense(x.shape[-1], use_bias=False, kernel_init=zeros_init())(h)
 
 
 class Generator(nn.Module):
-    """z [b, latent], and y [b] if there are classes -> x [b, s, s, channels], s = 4 · 2^(stages − 1), not bounded.
+    """z [b, latent], and y [b] with classes -> x [b, s, s, channels], s = 4 · 2^(stages − 1), not bounded.
 
-    It begins as a learned 4x4 basis, weighted by a linear map of z. `widths` are those of the stages from 4x4 on, the
-    paper's 768 four times for 32x32, in blocks of 2.
+    The first map is a learned 4x4 basis, weighted by a linear map of z. The paper's widths for 32x32 are 768 in each
+    of four stages.
     """
 
-    widths: Sequence[int]
-    blocks: int = 2  # a stage
+    widths: Sequence[int]  # of the stages, from 4x4 on
+    blocks: int = 2  # in a stage
     channels: int = 3
     expansion: int = 2
-    group: int = 16
+    group: int = 16  # channels in a group
     classes: int = 0
 
     @nn.compact
@@ -75,12 +77,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [b, s, s, channels], and y [b] if there are classes -> logits [b], the mirror image of Generator.
+    """x [b, s, s, channels], and y [b] with classes -> logits [b], the reverse of Generator.
 
-    It ends in a 4x4 filter of each map, and a linear map; with classes, in the projection of Miyato and Koyama 2018.
+    The last layers are a 4x4 filter for each map and a linear map; with classes, the projection of Miyato and Koyama
+    2018.
     """
 
-    widths: Sequence[int]  # from 4x4 on, as of Generator
+    widths: Sequence[int]  # of the stages, from 4x4 on, as in Generator
     blocks: int = 2
     expansion: int = 2
     group: int = 16
@@ -91,8 +94,8 @@ class Discriminator(nn.Module):
         size, last = 4 << (len(self.widths) - 1), self.widths[0]
         if x.shape[1:3] != (size, size):
             raise UserError(
-                f"This discriminator has {len(self.widths)} stages, for {size} x {size} pixels; {x.shape[1]} x "
-                f"{x.shape[2]} came: give as many widths as there are sizes from 4 on."
+                f"A discriminator of {len(self.widths)} stages takes {size}x{size} pixels, but x has "
+                f"{x.shape[2]}x{x.shape[1]}: give one width for each size from 4 on."
             )
         h = _linear(self.widths[-1])(x)
         for i, width in enumerate(reversed(self.widths)):

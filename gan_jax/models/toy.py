@@ -1,4 +1,4 @@
-"""Small fully connected networks for points [b, d]."""
+"""Small fully connected networks for points x [b, d]."""
 
 from functools import reduce
 
@@ -10,9 +10,9 @@ from gan_jax.nn.norm import BatchNorm
 
 
 class NormGenerator(nn.Module):
-    """z [b, latent] -> x [b, features]: four linear layers with batch normalisation and ReLU; weights from N(0, .02).
+    """z [b, latent] -> x [b, features]: PacGAN's for mixtures, four linear layers with batch normalisation and ReLU.
 
-    PacGAN's for its mixtures, whose width is 400, as in its code; normalisation by the defaults of Blocks (ε = 1e-4).
+    As in its code, of width 400, weights from N(0, .02), normalisation with the defaults of Blocks (ε = 1e-4).
     """
 
     features: int = 2
@@ -28,9 +28,10 @@ class NormGenerator(nn.Module):
 
 
 class MaxoutDiscriminator(nn.Module):
-    """x [b, d] -> logits [b] through three layers of maxout units, each the largest of `pieces` linear functions.
+    """x [b, d] -> logits [b]: PacGAN's for mixtures, three layers of maxout units, the maxima of `pieces` linear
+    functions.
 
-    PacGAN's for its mixtures, with 200 units of 5 pieces, as in its code; weights from N(0, .02).
+    As in its code, 200 units of 5 pieces, weights from N(0, .02).
     """
 
     width: int = 200
@@ -41,12 +42,12 @@ class MaxoutDiscriminator(nn.Module):
         h = x
         for _ in range(3):
             h = nn.DenseGeneral((self.pieces, self.width), kernel_init=normal(0.02))(h)
-            h = reduce(jnp.maximum, (h[:, i] for i in range(self.pieces)))  # on CPU much faster than h.max(1)
+            h = reduce(jnp.maximum, (h[:, i] for i in range(self.pieces)))  # much faster than h.max(1) on CPUs
         return nn.Dense(1, kernel_init=normal(0.02))(h)[:, 0]
 
 
 class ReLUGenerator(nn.Module):
-    """z [b, latent] -> x [b, features] through three layers of ReLU. WGAN-GP's for its toys, with 512 units."""
+    """z [b, latent] -> x [b, features]: WGAN-GP's for toy data, three layers of 512 ReLUs."""
 
     features: int = 2
     width: int = 512
@@ -58,7 +59,7 @@ class ReLUGenerator(nn.Module):
 
 
 class ReLUCritic(nn.Module):
-    """x [b, d] -> logits [b] through three layers of ReLU. WGAN-GP's for its toys, with 512 units."""
+    """x [b, d] -> logits [b]: WGAN-GP's for toy data, three layers of 512 ReLUs."""
 
     width: int = 512
 
@@ -75,7 +76,7 @@ def _relu_layers(h, width):
 
 
 class TanhGenerator(nn.Module):
-    """z [b, latent] -> x [b, features] through two layers of tanh, orthogonal weights. Unrolled GAN's: 128 units."""
+    """z [b, latent] -> x [b, features]: Unrolled GAN's, two layers of 128 tanh units with orthogonal weights."""
 
     features: int = 2
     width: int = 128
@@ -86,7 +87,7 @@ class TanhGenerator(nn.Module):
 
 
 class TanhDiscriminator(nn.Module):
-    """x [b, d] -> logits [b], as TanhGenerator."""
+    """x [b, d] -> logits [b]: Unrolled GAN's, with the layers of TanhGenerator."""
 
     width: int = 128
 

@@ -1,4 +1,4 @@
-"""The networks of pix2pix and CycleGAN: from a picture to a picture, of any size that they divide, and of patches.
+"""The networks of pix2pix and CycleGAN: generators from image to image, and a discriminator of patches.
 
 Isola, Zhu, Zhou, Efros. Image-to-image translation with conditional adversarial networks. CVPR 2017. arXiv:1611.07004
 Zhu, Park, Isola, Efros. Unpaired image-to-image translation using cycle-consistent adversarial networks. ICCV 2017.
@@ -20,16 +20,16 @@ from gan_jax.nn.norm import InstanceNorm
 
 
 def _layers(dtype):
-    """A convolution, its transpose, and the affine normalisation of pix2pix; weights from N(0, .02)."""
+    """Convolution, transposed convolution and the affine normalisation of pix2pix; weights from N(0, .02)."""
     scale: Callable = lambda key, shape, dtype=jnp.float32: 1 + normal(0.02)(key, shape, dtype)
     conv, up = (partial(f, dtype=dtype, kernel_init=normal(0.02)) for f in (Conv, ConvTranspose))
     return conv, up, partial(InstanceNorm, True, dtype=dtype, scale_init=scale)
 
 
 class StillBias(nn.Module):
-    """x + b, where b stays 0: the published networks have it before a normalisation, which takes it away again.
+    """x + b with b fixed at 0: a bias of the published networks that the normalisation after it removes.
 
-    Learnt, it would follow the rounding of a gradient that is 0, which Adam makes as large as any other.
+    Its gradient is 0 but for rounding, which Adam would make as large as any other, so it is not trained.
     """
 
     @nn.compact
@@ -38,13 +38,13 @@ class StillBias(nn.Module):
 
 
 def _check_size(x, step, least, name):
-    """UserError for a picture whose sides are no multiples of `step`, or too short."""
+    """UserError for images whose sides are not multiples of `step`, or smaller than `least`."""
     sides = x.shape[1:3]
     if any(side % step or side < least for side in sides):
         fit = lambda side: max(round(side / step) * step, -(-least // step) * step)
         h, w = sides
         raise UserError(
-            f"{name} takes no picture of {w}x{h}: its sides must be multiples of {step}, at least"
+            f"{name} does not take images of {w}x{h}: their sides must be multiples of {step}, at least"
             f" {-(-least // step) * step}, such as {fit(w)}x{fit(h)}."
         )
 
@@ -55,10 +55,10 @@ def _reflected(x, edge):
 
 
 class ResNet(nn.Module):
-    """x [b, h, w, c] -> [b, h, w, channels] in (-1, 1), sides multiples of 4: CycleGAN's generator.
+    """x [b, h, w, c] -> [b, h, w, channels] in (-1, 1): CycleGAN's generator, for sides that are multiples of 4.
 
-    c7s1-64, d128, d256, R256 …, u128, u64, c7s1-3 in the paper's words (section 7.2): 6 blocks for 128 pixels, 9 for
-    256.
+    c7s1-64, d128, d256, R256 …, u128, u64, c7s1-3 in the paper's notation (section 7.2); 6 blocks for 128 pixels, 9
+    for 256. UserError for other sizes.
     """
 
     channels: int = 3
@@ -85,11 +85,11 @@ class ResNet(nn.Module):
 
 
 class UNet(nn.Module):
-    """x [b, h, w, c] -> [b, h, w, channels] in (-1, 1), sides multiples of 2^depth: pix2pix's generator.
+    """x [b, h, w, c] -> [b, h, w, channels] in (-1, 1): pix2pix's generator, for sides that are multiples of 2^depth.
 
-    C64-C128-C256-C512-C512-C512-C512-C512 down, CD512-CD512-CD512-C512-C256-C128-C64 and the picture up, with skips
-    between maps of one size (appendix 6.1.1). Its dropout is the noise: it stays on when the network is used, so each
-    call needs a key. Each picture is normalised by itself, as batch normalisation does in batches of one.
+    C64-C128-C256-C512-C512-C512-C512-C512 down, CD512-CD512-CD512-C512-C256-C128-C64 and the output up, with skips
+    between maps of the same size (appendix 6.1.1). Dropout is its noise and stays on in evaluation, so each call needs
+    a key. Images are normalised one by one, as batch normalisation does in batches of one. UserError for other sizes.
     """
 
     channels: int = 3
@@ -106,7 +106,7 @@ class UNet(nn.Module):
         for i, features in enumerate(widths[1:], 2):
             skips.append(h)
             h = conv(features, (4, 4), 2, 1, use_bias=False)(nn.leaky_relu(h, 0.2))
-            h = norm()(h) if i < self.depth else h  # at the bottom a single pixel would be normalised away
+            h = norm()(h) if i < self.depth else h  # the bottom is a single pixel, which normalisation would remove
         for i, features in enumerate(widths[-2::-1]):
             h = norm()(up(features, (4, 4), 2, 1, use_bias=False)(nn.relu(h)))
             h = nn.Dropout(0.5, deterministic=False)(h) if i < 3 else h
@@ -116,15 +116,15 @@ class UNet(nn.Module):
 
 
 class PatchGAN(nn.Module):
-    """x [b, h, w, c] -> logits [b, i, j], one for each of the overlapping patches: 70x70 pixels with 3 layers.
+    """x [b, h, w, c] -> logits [b, i, j], one for each of the overlapping patches.
 
-    C64-C128-C256-C512 and a last convolution (pix2pix, appendix 6.1.2; CycleGAN, section 7.2); patches of 16, 34, 70,
-    142 pixels with 1, 2, 3, 4 `layers` of stride 2.
+    C64-C128-C256-C512 and a last convolution (pix2pix, appendix 6.1.2; CycleGAN, section 7.2). Patches have 16, 34, 70
+    or 142 pixels a side with 1, 2, 3 or 4 `layers`. UserError for images that are too small.
     """
 
     width: int = 64  # maps of the first layer
     layers: int = 3
-    affine: bool = False  # with the normalisation of pix2pix, not of CycleGAN
+    affine: bool = False  # True: the normalisation of pix2pix, with scale and bias; False: that of CycleGAN
     dtype: Any = jnp.float32
 
     @nn.compact

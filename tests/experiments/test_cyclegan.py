@@ -178,7 +178,7 @@ def test_translations():
     np.testing.assert_allclose(straight.translate(x[3:4], "B")[0], there[3], atol=1e-5)
     wider = straight.translate(np.zeros((1, 20, 28, 1)), "A")
     assert wider.shape == (1, 20, 28, 1)
-    with pytest.raises(UserError, match="takes no picture of 18x16"):
+    with pytest.raises(UserError, match="does not take images of 18x16"):
         straight.translate(np.zeros((1, 16, 18, 1)), "B")
     with pytest.raises(UserError, match="does not translate to 'C', only B, A"):
         straight.translate(x, "C")

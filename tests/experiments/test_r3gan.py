@@ -84,7 +84,7 @@ def test_the_networks_begin_linear():
 
 
 def test_pictures_of_another_size():
-    with pytest.raises(UserError, match="2 stages, for 8 x 8"):
+    with pytest.raises(UserError, match="2 stages takes 8x8 pixels"):
         jax.eval_shape(Discriminator((4, 4)).init, jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
     with pytest.raises(UserError, match="groups of 16"):
         jax.eval_shape(Generator((4,)).init, jax.random.key(0), jnp.zeros((1, 2)))

@@ -1,6 +1,4 @@
-"""The networks of CycleGAN and pix2pix: published sizes, and the same numbers and gradients as in PyTorch."""
-
-from functools import partial
+"""The networks of CycleGAN and pix2pix: published sizes, and the numbers and gradients of PyTorch."""
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +9,6 @@ from flax import linen as nn
 from gan_jax.errors import UserError
 from gan_jax.models.translation import PatchGAN, ResNet, UNet
 
-# Compiles in half the time of the default, for sizes at which it is all the time there is.
-quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
 
 
@@ -40,7 +36,7 @@ def test_published_parameter_counts(module, shape, parameters):
 
 
 def test_patches_of_70_pixels():
-    """A logit feels a square of 70 x 70 and nothing beyond, with 1 and 2 layers of 16 and 34."""
+    """A logit depends on a square of 70 x 70 pixels and nothing beyond, with 1 and 2 layers on one of 16 and 34."""
     x = jnp.full((1, 96, 96, 1), 0.1)
     without_norm = lambda next, args, kwargs, context: (
         args[0] if type(context.module).__name__ == "InstanceNorm" else next(*args, **kwargs)
@@ -50,10 +46,10 @@ def test_patches_of_70_pixels():
         with nn.intercept_methods(without_norm):
             variables = D.init(KEYS, x)
             one = lambda x, D=D, v=variables, i=logit: D.apply(v, x)[0, i, i]
-            feels = np.asarray(quick(jax.grad(one))(x))[0, :, :, 0]
+            slope = np.asarray(jax.jit(jax.grad(one))(x))[0, :, :, 0]
         for axis in (0, 1):
-            felt = np.flatnonzero(feels.any(axis))
-            assert felt[-1] - felt[0] + 1 == side
+            seen = np.flatnonzero(slope.any(axis))
+            assert seen[-1] - seen[0] + 1 == side
 
 
 @pytest.mark.parametrize(
@@ -62,28 +58,28 @@ def test_patches_of_70_pixels():
         (
             ResNet(),
             (1, 30, 32, 3),
-            "takes no picture of 32x30: its sides must be multiples of 4, at least 8",
+            "does not take images of 32x30: their sides must be multiples of 4, at least 8",
         ),
-        (UNet(depth=3), (1, 8, 12, 3), "takes no picture of 12x8: its sides must be multiples of 8, at least 8"),
-        (PatchGAN(), (1, 16, 16, 3), "of 3 layers takes no picture of 16x16: .* at least 24, such as 24x24"),
+        (UNet(depth=3), (1, 8, 12, 3), "does not take images of 12x8: their sides must be multiples of 8, at least 8"),
+        (PatchGAN(), (1, 16, 16, 3), "of 3 layers does not take images of 16x16: .* at least 24, such as 24x24"),
     ],
 )
-def test_pictures_of_another_size(module, shape, words):
+def test_images_of_another_size(module, shape, words):
     with pytest.raises(UserError, match=words):
         jax.eval_shape(module.init, KEYS, jax.ShapeDtypeStruct(shape, jnp.float32))
 
 
 def noised(module, *shape):
-    """Weights that are all far from their beginnings, biases too, and an input."""
+    """Weights and biases that all differ from their initial values, and an input."""
     x = jax.random.normal(jax.random.key(2), shape)
-    params = quick(module.init)(KEYS, x)["params"]
+    params = jax.jit(module.init)(KEYS, x)["params"]
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(3), len(leaves))
     return tree.unflatten([w + 0.1 * jax.random.normal(k, w.shape) for w, k in zip(leaves, keys, strict=True)]), x
 
 
 class Torch:
-    """A network's layers as PyTorch has them, with weights handed out in the order of their numbers."""
+    """A network's layers in PyTorch, each taking the next weights of its kind."""
 
     def __init__(self, params):
         import torch
@@ -105,7 +101,7 @@ class Torch:
         return self.F.conv_transpose2d(x, p["kernel"].permute(2, 3, 0, 1).contiguous(), p.get("bias"), 2, 1, **how)
 
     def still(self, x):
-        """The published bias, and then the normalisation that takes it away."""
+        """The published bias, and the normalisation that removes it."""
         return self.F.instance_norm(x + self.take("StillBias")["bias"][:, None, None])
 
     def affine(self, x):
@@ -179,12 +175,12 @@ def test_pytorch_has_the_same_outputs_and_gradients(module, shape, theirs):
                 y = flat(module.apply({"params": params}, x))
             return (y * weight).sum(), y
 
-        (_, y), (of_params, of_x) = quick(jax.value_and_grad(value, (0, 1), has_aux=True))(params, x)
+        (_, y), (of_params, of_x) = jax.jit(jax.value_and_grad(value, (0, 1), has_aux=True))(params, x)
     np.testing.assert_allclose(y, y_theirs.detach().numpy(), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(of_x.transpose(0, 3, 1, 2), x_theirs.grad.numpy(), rtol=1e-8, atol=1e-8)
     assert all(len(t.next) and i + 1 == sum(k.startswith(f"{kind}_") for k in params) for kind, i in t.next.items())
     for (path, ours), leaf in zip(jax.tree.leaves_with_path(of_params), jax.tree.leaves(t.params), strict=True):
-        # The still biases have no gradient but rounding, and ours not even that.
+        # The gradient of a bias before a normalisation is rounding; ours is exactly 0.
         found = 0 if "StillBias" in str(path) else leaf.grad.numpy()
         np.testing.assert_allclose(ours, found, rtol=1e-8, atol=1e-8, err_msg=str(path))
         assert "StillBias" not in str(path) or abs(leaf.grad.numpy()).max() < 1e-10
@@ -192,15 +188,15 @@ def test_pytorch_has_the_same_outputs_and_gradients(module, shape, theirs):
 
 def test_dropout_is_the_noise_and_stays_on():
     G, x = UNet(1, width=2, depth=3), jnp.ones((1, 8, 8, 1)) * jnp.linspace(-1, 1, 8)[:, None]
-    variables = quick(G.init)(KEYS, x)
-    make = quick(lambda key: G.apply(variables, x, rngs={"dropout": key}))
+    variables = jax.jit(G.init)(KEYS, x)
+    make = jax.jit(lambda key: G.apply(variables, x, rngs={"dropout": key}))
     a, b, again = (np.asarray(make(jax.random.key(i))) for i in (5, 6, 5))
     assert np.abs(a - b).max() > 1e-4 and (a == again).all() and np.abs(a).max() < 1
 
 
-def test_a_picture_does_not_feel_the_others():
+def test_an_image_does_not_depend_on_the_others():
     x = jax.random.normal(jax.random.key(0), (3, 12, 12, 1))
     for net in (ResNet(1, 2, 1), PatchGAN(2, 2, affine=True)):
         params, _ = noised(net, 1, 12, 12, 1)
-        apply = quick(lambda x, net=net, params=params: net.apply({"params": params}, x))
+        apply = jax.jit(lambda x, net=net, params=params: net.apply({"params": params}, x))
         np.testing.assert_allclose(apply(x)[1:2], apply(x[1:2]), rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Ways to compute a convolution and its two adjoints, all equal; which is fast is a matter of shape and machine.
+"""Forms of a convolution and its two adjoints: equal results, whose speed depends on the shape and the backend.
 
 A Form is the three partial derivatives of one trilinear function, ⟨y, C(x, w)⟩ = ⟨T(y, w), x⟩ = ⟨W(x, y), w⟩:
 x [b, *space, c], w [*kernel, c, f], y [b, *out, f]. C is the convolution, T and W its adjoints in x and in w.
@@ -18,13 +18,13 @@ from jax import lax
 
 
 def add(parts: Iterable[Any]) -> Any:
-    """Their sum, without the 0 that `sum` begins with."""
+    """The sum of the parts, without the 0 that `sum` starts from."""
     return reduce(operator.add, parts)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Everything static about a convolution but its batch: [*space, c] -> [*out, f]; padding is (low, high) by axis."""
+    """The sizes of a convolution [*space, c] -> [*out, f], all but the batch's; padding is (low, high) by axis."""
 
     space: tuple[int, ...]
     kernel: tuple[int, ...]
@@ -55,7 +55,7 @@ def convolve(x, w, strides, padding, **dilation):
 
 
 def plain(g: Geometry) -> Form:
-    """JAX's own convolution and its own transposes, the patterns that cuDNN's rewriter and the MXU match."""
+    """XLA's convolution and its linear transposes, the patterns that cuDNN's rewriter and the MXU match."""
     c, f = g.channels
     conv = lambda x, w: convolve(x, w, g.strides, g.padding)
 
@@ -71,9 +71,9 @@ def plain(g: Geometry) -> Form:
 
 
 def canonical(g: Geometry) -> Form:
-    """Three convolutions, all NHWC and HWIO: inside a loop XLA's CPU compiler has a fast path for no other layout."""
+    """Three convolutions in NHWC and HWIO: inside a loop XLA's CPU compiler has no fast path for another layout."""
     ones, spatial = (1,) * g.rank, tuple(range(1, g.rank + 1))
-    # How far y reaches when spread over x by the strides, and the padding that makes the sizes come out.
+    # The extent of y spread over x by the strides, and the padding that gives the right sizes.
     reach = [(o - 1) * s for o, s in zip(g.out, g.strides, strict=True)]
     axes = list(zip(g.space, g.kernel, g.padding, reach, strict=True))
     around_y = [(k - 1 - lo, n + lo - 1 - end) for n, k, (lo, _), end in axes]
@@ -83,7 +83,7 @@ def canonical(g: Geometry) -> Form:
         w = lax.rev(w, range(g.rank)).swapaxes(-1, -2)
         return convolve(y, w, ones, around_y, lhs_dilation=g.strides)
 
-    def adjoint_in_w(x, y):  # what was the batch is summed over as the channels are, y is the kernel
+    def adjoint_in_w(x, y):  # the batch is contracted in place of the channels, and y is the kernel
         x, y = x.transpose(g.rank + 1, *spatial, 0), y.transpose(*spatial, 0, g.rank + 1)
         return convolve(x, y, ones, around_x, rhs_dilation=g.strides).transpose(*spatial, 0, g.rank + 1)
 
@@ -111,7 +111,7 @@ def products(V: Pair, U: Pair, Y: Pair) -> Form:
 
 
 def im2col(g: Geometry) -> Form:
-    """One product of every patch of x with the kernel."""
+    """One matrix product of all patches of x with the kernel."""
     c, f = g.channels
     return products(
         V=Pair(lambda x: [patches(x, g)], lambda v: fold(v[0], g)),
@@ -121,30 +121,27 @@ def im2col(g: Geometry) -> Form:
 
 
 def patches(x, g: Geometry):
-    """What each output sees: [b, *space, c] -> [b · *out, *kernel · c]."""
+    """The patch of x under the kernel for each output: [b, *space, c] -> [b · *out, *kernel · c]."""
     columns = prod(g.kernel) * x.shape[-1]
     if covers(g):
         return x.reshape(-1, columns)
     x = fit(x, [lo for lo, _ in g.padding], [n + lo + hi for n, (lo, hi) in zip(g.space, g.padding, strict=True)])
 
-    def seen_by(tap):
+    def at(tap):
         spans = zip(tap, g.out, g.strides, strict=True)
         return x[:, *(slice(i, i + s * (o - 1) + 1, s) for i, o, s in spans)]
 
-    return jnp.concatenate([seen_by(tap) for tap in product(*map(range, g.kernel))], -1).reshape(-1, columns)
+    return jnp.concatenate([at(tap) for tap in product(*map(range, g.kernel))], -1).reshape(-1, columns)
 
 
 def fold(v, g: Geometry):
-    """The adjoint of `patches`: each patch added back where it came from."""
+    """The adjoint of `patches`: each patch added back in its place."""
     c = v.shape[-1] // prod(g.kernel)
     if covers(g):
         return v.reshape(-1, *g.space, c)
     x = v.reshape(-1, *g.out, *g.kernel, c)
     for axis, (k, s) in enumerate(zip(g.kernel, g.strides, strict=True)):
-        at, r = (
-            1 + g.rank + axis,
-            -(-k // s),
-        )  # an output's kernel covers r blocks of s inputs, the next output's one on
+        at, r = 1 + g.rank + axis, -(-k // s)  # a kernel covers r blocks of s inputs; the next output's is a block on
         x = pad_axis(x, at, 0, r * s - k)
         blocks = [lax.slice_in_dim(x, i * s, (i + 1) * s, axis=at) for i in range(r)]
         x = add(pad_axis(block, 1 + axis, i, r - 1 - i) for i, block in enumerate(blocks))
@@ -155,16 +152,16 @@ def fold(v, g: Geometry):
 
 
 def covers(g: Geometry) -> bool:
-    """The kernel covers the input exactly: the convolution is a dense layer."""
+    """Whether the kernel covers the input exactly: the convolution is a dense layer."""
     return g.kernel == g.space and not any(map(any, g.padding))
 
 
 def mirrored(g: Geometry) -> Form:
     """im2col with patches of y instead of x, for strides of 1 and few output channels."""
-    turned = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(g.kernel, g.padding, strict=True))
-    form = im2col(Geometry(g.out, g.kernel, g.strides, turned, g.channels[::-1]))
-    turn = lambda w: lax.rev(w, range(g.rank)).swapaxes(-1, -2)
-    return Form(lambda x, w: form.T(x, turn(w)), lambda y, w: form.C(y, turn(w)), lambda x, y: turn(form.W(y, x)))
+    padding = tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(g.kernel, g.padding, strict=True))
+    form = im2col(Geometry(g.out, g.kernel, g.strides, padding, g.channels[::-1]))
+    flip = lambda w: lax.rev(w, range(g.rank)).swapaxes(-1, -2)
+    return Form(lambda x, w: form.T(x, flip(w)), lambda y, w: form.C(y, flip(w)), lambda x, y: flip(form.W(y, x)))
 
 
 def pad_axis(x, axis, low, high):
@@ -174,7 +171,7 @@ def pad_axis(x, axis, low, high):
 
 
 def fit(x, low, sizes):
-    """The spatial axes of x moved on by `low` and padded or cropped to `sizes`."""
+    """The spatial axes of x shifted by `low` and padded or cropped to `sizes`."""
     for axis, (lo, size) in enumerate(zip(low, sizes, strict=True), 1):
         x = pad_axis(x, axis, lo, size - lo - x.shape[axis])
     return x

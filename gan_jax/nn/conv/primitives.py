@@ -1,8 +1,9 @@
-"""A convolution and its two adjoints as primitives: each derivative of one is another, to any order, in any mode.
+"""A convolution and its two adjoints as JAX primitives: each derivative of one is another, to any order, in any mode.
 
 C: x [b, *space, c], w [*kernel, c, f] -> y [b, *out, f];   T: y, w -> x;   W: x, y -> w.
-Under `vmap` they stay themselves: where the kernel is shared, examples join the batch; where each member has its own,
-both operands get a leading axis of members. JAX picks the lowering by the platform that the program is compiled for.
+
+Each primitive is closed under `vmap`: if the kernel is shared, the mapped axis joins the batch; if not, both operands
+get a leading axis of members. The lowering is chosen by the platform for which a program is compiled.
 """
 
 from functools import partial
@@ -20,21 +21,21 @@ from gan_jax.nn.conv.winograd import winograd
 
 C, T, W = Primitive("conv_C"), Primitive("conv_T"), Primitive("conv_W")
 
-TILE = {(3, 1): 4, (4, 1): 4, (5, 1): 4, (4, 2): 2, (5, 2): 2}  # (kernel, stride): Winograd's m, where it wins
+TILE = {(3, 1): 4, (4, 1): 4, (5, 1): 4, (4, 2): 2, (5, 2): 2}  # (kernel, stride): Winograd's m where it is fastest
 
 
 def cpu_form(g: Geometry) -> Form:
-    """The form that was fastest on XLA's CPU backend."""
+    """The form that was measured as the fastest on XLA's CPU backend."""
     c, f = g.channels
     wide = min(c, f) >= 32
-    # XLA would take the larger operand for the input and reverse the other, which no fast path of its can do.
+    # XLA would swap the operands if the kernel were larger, and reverse it, for which it has no fast path.
     tiny = prod(g.kernel) > prod(g.out) or prod(g.out) > prod(g.space)
     if tiny or prod(g.kernel) == 1:
         return im2col(g)
     if wide and g.rank == 2 and g.kernel == g.kernel[::-1] and g.strides == g.strides[::-1]:
         m = TILE.get((g.kernel[0], g.strides[0]))
         return winograd(g, m) if m else canonical(g)
-    few = f <= 4 < c and prod(g.strides) == 1  # W's convolution would have f channels out
+    few = f <= 4 < c and prod(g.strides) == 1  # W's convolution would have f output channels
     return canonical(g)._replace(W=mirrored(g).W) if few else canonical(g)
 
 
@@ -42,7 +43,7 @@ def on_cpu(part, a, b, *, geometry):
     """Members one after another: XLA:CPU is slow at batched products and at grouped convolutions."""
     if a.ndim > geometry.rank + 2:
         return lax.map(lambda ab: on_cpu(part, *ab, geometry=geometry), (a, b))
-    wide = jnp.promote_types(a.dtype, jnp.float32)  # sums of bfloat16 are taken in float32
+    wide = jnp.promote_types(a.dtype, jnp.float32)  # bfloat16 is summed in float32
     return getattr(cpu_form(geometry), part)(a.astype(wide), b.astype(wide)).astype(a.dtype)
 
 
@@ -59,7 +60,7 @@ def shape(part, a, b, *, geometry):
 
 
 def batch(primitive, operands, dims, *, geometry):
-    """A new axis: of examples if the kernel has none, else of members (joined with those that there are)."""
+    """vmap: the new axis joins the batch if the kernel does not have it, else the members."""
     (a, b), (at_a, at_b), ndim = operands, dims, geometry.rank + 2
     if at_b is None and primitive is not W:
         *members, n, size = jnp.moveaxis(a, at_a, -ndim - 1).shape[: 1 - ndim]

@@ -1,8 +1,8 @@
-"""Winograd's minimal filtering F(m×m, r×r) for 2-D convolutions of any stride, as matrix products.
+"""Winograd's minimal filtering F(m×m, r×r) for 2-D convolutions of any stride, by matrix products.
 
 Stride s is stride 1 on a grid of s×s phases, with a kernel of r = ⌈k/s⌉. A tile of m×m outputs then takes
 (m + r − 1)² products per pair of channels instead of (m·r)²: y = Aᵀ[(G w Gᵀ) ⊙ (Bᵀ x B)]A. Lavin & Gray 2016, eq. 8.
-Adjoints are written out: those that differentiation of slices gives are chains of pads, a third slower.
+The adjoints are written out, because differentiated slices are chains of pads, a third slower.
 """
 
 from math import isqrt
@@ -16,7 +16,7 @@ POINTS = 0, 1, -1, 2, -2, 1 / 2, -1 / 2
 
 
 def toom_cook(m, r):
-    """Aᵀ [m, n], G [n, r], Bᵀ [n, n], n = m + r − 1: polynomials multiplied by their values at n − 1 points and ∞."""
+    """Aᵀ [m, n], G [n, r], Bᵀ [n, n], n = m + r − 1: polynomial products by values at n − 1 points and ∞."""
     points = np.array(POINTS[: m + r - 2])
     values = lambda degree: np.vstack([np.vander(points, degree, increasing=True), np.eye(degree)[-1]])
     others = [np.delete(points, i) for i in range(len(points))]
@@ -26,7 +26,7 @@ def toom_cook(m, r):
 
 
 def combine(matrix, parts):
-    """Σ_j matrix[i, j] parts[j] for each i; zeros and ones cost nothing."""
+    """Σ_j matrix[i, j] parts[j] for each i, without multiplying by 0 and ±1."""
 
     def row(coefficients):
         kept = [(c, p) for c, p in zip(coefficients.tolist(), parts, strict=True) if c]
@@ -36,7 +36,7 @@ def combine(matrix, parts):
 
 
 def winograd(g: Geometry, m: int) -> Form:
-    """For square kernels and strides and maps of any size: the last tiles reach past the edge."""
+    """The form for square kernels and strides, and maps of any size: the last tiles may extend past the edge."""
     At, G, Bt = toom_cook(m, r=-(-g.kernel[0] // g.strides[0]))
     tiles = tuple(-(-o // m) for o in g.out)
     return products(of_input(g, m, tiles, Bt), of_kernel(g, G), of_output(g, m, tiles, At))
@@ -46,12 +46,12 @@ def of_input(g: Geometry, m, tiles, Bt) -> Pair:
     """x -> the n² matrices [b · tiles, s·s·c] of Bᵀ x B."""
     n, s = len(Bt), g.strides[0]
     depth = s * s * g.channels[0]
-    extra = -(-n // m) - 1  # blocks of m that a window of n takes beyond its own
+    extra = -(-n // m) - 1  # blocks of m that a window of n covers beyond the first
     height, width = blocks = tuple(t + extra for t in tiles)
     low = [lo for lo, _ in g.padding]
 
     def windows(x, axis):
-        """Element i of every window of n, hop m: [.., blocks, m, ..] -> n × [.., tiles, ..]."""
+        """Element i of every window of n with hop m: [.., blocks, m, ..] -> n × [.., tiles, ..]."""
         before = (slice(None),) * axis
         return [x[*before, i // m : i // m + tiles[axis - 1], i % m] for i in range(n)]
 
@@ -92,7 +92,7 @@ def of_kernel(g: Geometry, G) -> Pair:
 
 
 def of_output(g: Geometry, m, tiles, At) -> Pair:
-    """y -> the n² matrices [b · tiles, f] of A y Aᵀ, whose adjoint gathers the outputs."""
+    """y -> the n² matrices [b · tiles, f] of A y Aᵀ; the adjoint assembles the outputs."""
     (height, width), f = tiles, g.channels[1]
 
     def to_tiles(y):
@@ -109,18 +109,18 @@ def of_output(g: Geometry, m, tiles, At) -> Pair:
 
 
 def square(parts):
-    """n² parts as n rows of n."""
+    """A list of n² parts as n rows of n."""
     n = isqrt(len(parts))
     return [parts[i : i + n] for i in range(0, n * n, n)]
 
 
 def space_to_depth(x, s):
-    """s×s phases to channels: [b, s·h, s·w, c] -> [b, h, w, s·s·c]."""
+    """Blocks of s×s pixels to channels: [b, s·h, s·w, c] -> [b, h, w, s·s·c]."""
     b, h, w, c = x.shape
     return x.reshape(b, h // s, s, w // s, s, c).swapaxes(2, 3).reshape(b, h // s, w // s, s * s * c)
 
 
 def depth_to_space(x, s):
-    """The inverse of `space_to_depth`, and its adjoint."""
+    """The inverse, and adjoint, of `space_to_depth`."""
     b, h, w, c = x.shape
     return x.reshape(b, h, w, s, s, c // s**2).swapaxes(2, 3).reshape(b, s * h, s * w, c // s**2)
