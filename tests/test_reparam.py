@@ -78,9 +78,9 @@ def test_a_single_vector_lags_behind_fast_weights():
 def test_spectral_norm_converges_to_the_svd():
     with jax.enable_x64(True):
         params, reparam = weights(1, np.float64), jax.jit(spectral_norm(steps=500))
-        born = reparam(params, None)
-        strangers = {path: jnp.ones_like(u) / 3 for path, u in born[1].items()}
-        for used, _ in (born, reparam(params, strangers)):
+        fresh = reparam(params, None)
+        others = {path: jnp.ones_like(u) / 3 for path, u in fresh[1].items()}
+        for used, _ in (fresh, reparam(params, others)):
             for name in params:
                 raw = params[name]["kernel"]
                 np.testing.assert_allclose(used[name]["kernel"], raw / largest(raw), rtol=1e-12)

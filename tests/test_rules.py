@@ -76,10 +76,10 @@ def test_extra_adam(order, again):
         params, metrics = played(g, {"x": jnp.asarray(x)})
     w, opt = {n: np.ones(2) for n in "GD"}, {"G": Adam(0.02, 0.5), "D": Adam(0.05, 0.3, 0.9)}
     for t in range(60):
-        hands = iter(x[t, :, 0])
+        inputs = iter(x[t, :, 0])
         for names in ("GD",) if order == "simultaneous" else ("G", "D"):
-            first = next(hands)
-            second = first if again else next(hands)
+            first = next(inputs)
+            second = first if again else next(inputs)
             seen = slope(w, first)
             ahead = w | {n: w[n] + opt[n].step(seen[n]) for n in names}
             there = slope(ahead, second)
@@ -175,7 +175,7 @@ def test_consensus_in_one_move_and_in_turn():
 
 
 def test_slow_and_super_slow_weights():
-    """w_slow by a loop in NumPy: every 2 rounds drawn back, every 6 once more, whence the slow weights go on."""
+    """w_slow by a loop in NumPy: a step every 2 rounds, and a super-slow one every 6, from which both continue."""
     with jax.enable_x64(True):
         rule = lookahead(lookahead(in_order, 2, 0.7), 6, 0.4)
         g = of_vectors(CURVED, {"G": sgd(0.1), "D": sgd(0.1)}, BOTH, rule, (2,))

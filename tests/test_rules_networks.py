@@ -92,7 +92,7 @@ class Smooth(nn.Module):
 
 
 def answered(g, state, batch, k):
-    """θ_G -> G's loss after k steps of D by hand on the move's own batch and noise, and D's own loss now."""
+    """θ_G -> G's loss after k explicit steps of D on the move's own batch and noise, and D's own loss now."""
     of, optimizer = own_losses(g, state, batch), g.players["D"].optimizer
 
     def loss(θ):
@@ -163,14 +163,14 @@ def test_two_seeds_at_once_are_each_alone(name):
     with jax.enable_x64(True):
         g = of_networks(rule, moves, optimizer=adam, rate=1e-2)
         batch, keys = points(g.slices), jax.random.split(KEY, 2)
-        born = partial(engine.init, g, batch=batch)
-        many, one = jax.vmap(born)(keys), jax.jit(partial(engine.step, g))
+        start = partial(engine.init, g, batch=batch)
+        many, one = jax.vmap(start)(keys), jax.jit(partial(engine.step, g))
         together = jax.jit(jax.vmap(partial(engine.step, g), in_axes=(0, None)))
         for _ in range(2):
             many, metrics = together(many, batch)
         assert all(np.isfinite(m).all() for m in metrics.values())
         for i, key in enumerate(keys):
-            alone = born(key)
+            alone = start(key)
             for _ in range(2):
                 alone, found = one(alone, batch)
             pick = jax.tree.map(lambda x, i=i: x[i], (many.replace(key=np.zeros(2)), metrics))
