@@ -3,7 +3,8 @@
     python benchmarks/classifier.py mnist --data DIR --out runs/classifiers/mnist.npz
     python benchmarks/classifier.py cifar10 --data DIR --epochs 9 --flip --out runs/classifiers/cifar10.npz
 
-It learns the training split and is tried on the test split. --results FILE keeps what was found, one entry a name.
+It is trained on the training split and tested on the test split. --results FILE collects the accuracies, one entry per
+name.
 """
 
 import json
@@ -30,11 +31,11 @@ def main(
     seed: int = 0,
     results: Path | None = None,
 ) -> None:
-    """Train on --data, try on its test split, and write the classifier to --out."""
+    """Train on --data, test on its test split, and write the classifier to --out."""
     in_memory = lambda split: {name: np.asarray(leaf) for name, leaf in sources.load(data, split=split).items()}
     train, test = in_memory("train"), in_memory("test")
     if "y" not in train:
-        raise UserError(f"'{data}' has no labels to learn: give a set with classes.")
+        raise UserError(f"'{data}' has no labels to learn: give data with classes.")
     began, cpu = time.perf_counter(), time.process_time()
     weights = classifiers.fit(train["x"], train["y"], epochs=epochs, flip=flip, seed=seed, progress=True)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -54,7 +55,7 @@ def main(
         found = json.loads(results.read_text())["classifiers"] if results.exists() else {}
         run = {"name": classifier(out).name, "epochs": epochs, "flip": flip, "seed": seed}
         mine = about | run | {"seconds": seconds, "cpu_seconds": cpu}
-        what = "accuracy on the test split of classifiers whose features are scored on"
+        what = "test accuracy of the classifiers whose features are used for scores"
         record(results, what=what, classifiers=found | {name: mine})
 
 

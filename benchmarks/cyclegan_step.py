@@ -1,10 +1,11 @@
-"""CycleGAN, one round: ours beside the authors' order in PyTorch, on the same weights and pictures.
+"""One training step of CycleGAN: ours against the authors' in PyTorch, on the same weights and pictures.
 
     python benchmarks/cyclegan_step.py --out experiments/results/cyclegan_step_cpu.json
 
-Losses of the first round are kept, then rounds are timed in turn, forwards and backwards; the ratio is of medians.
-PyTorch runs contiguous and channels_last, and the better counts. Its generators step first, with D's weights set aside,
-and its discriminators then learn from fakes that are detached; it has no pool, ours has one of 50.
+The losses of the first round are recorded. Then the implementations are timed alternately, in one order and in the
+other, and the ratio is of medians. PyTorch runs with contiguous and with channels_last memory, and the faster counts.
+As in the authors' code, its generators step first while D's weights are frozen, then the discriminators are trained on
+the same fakes, detached. It has no image pool; ours has one of 50.
 """
 
 import dataclasses
@@ -57,7 +58,7 @@ def discriminator(channels, width):
 
 
 def loaded(net, params):
-    """The network with our weights; ours are numbered in the same order within a kind."""
+    """The PyTorch network with our weights, whose layers are numbered in the same order."""
     kinds = {nn.Conv2d: ("Conv", (3, 2, 0, 1)), nn.ConvTranspose2d: ("ConvTranspose", (2, 3, 0, 1))}
     count = dict.fromkeys(kinds, 0)
     for layer in net.modules():
@@ -71,7 +72,7 @@ def loaded(net, params):
 
 
 class Theirs:
-    """The authors' round."""
+    """The authors' networks and training step."""
 
     def __init__(self, c, params, layout):
         make = {
@@ -89,16 +90,16 @@ class Theirs:
         for w in self.weights_D:
             w.requires_grad_(False)
         fake_b, fake_a = n["G_AB"](a), n["G_BA"](b)
-        judged = lambda logits, value: mse_loss(logits, torch.full_like(logits, value))
+        adversarial = lambda logits, value: mse_loss(logits, torch.full_like(logits, value))
         cycle = c.lambda_A * l1_loss(n["G_BA"](fake_b), a) + c.lambda_B * l1_loss(n["G_AB"](fake_a), b)
         same = c.lambda_A * l1_loss(n["G_BA"](a), a) + c.lambda_B * l1_loss(n["G_AB"](b), b)
-        loss_G = judged(n["D_B"](fake_b), 1.0) + judged(n["D_A"](fake_a), 1.0) + cycle + c.identity * same
+        loss_G = adversarial(n["D_B"](fake_b), 1.0) + adversarial(n["D_A"](fake_a), 1.0) + cycle + c.identity * same
         self.opt["G"].zero_grad()
         loss_G.backward()
         self.opt["G"].step()
         for w in self.weights_D:
             w.requires_grad_(True)
-        own = lambda D, x, fake: (judged(D(x), 1.0) + judged(D(fake.detach()), 0.0)) / 2
+        own = lambda D, x, fake: (adversarial(D(x), 1.0) + adversarial(D(fake.detach()), 0.0)) / 2
         loss_A, loss_B = own(n["D_A"], a, fake_a), own(n["D_B"], b, fake_b)
         self.opt["D"].zero_grad()
         (loss_A + loss_B).backward()
@@ -107,7 +108,7 @@ class Theirs:
 
 
 def main(out: Path, size: int = 64, width: int = 64, blocks: int = 6, repeats: int = 10) -> None:
-    """Rounds of one picture of each domain, `size` pixels a side."""
+    """Time rounds on one picture of each domain, `size` x `size` pixels, and write the result to --out."""
     module, config = papers.preset("cyclegan:small")
     c = dataclasses.replace(config, size=size, width=width, blocks=blocks, zoom=1.0, flip=False)
     game = module.game(c)
@@ -123,10 +124,10 @@ def main(out: Path, size: int = 64, width: int = 64, blocks: int = 6, repeats: i
     began = time.perf_counter()
     program = step.lower(state, batch).compile()
     compiling = time.perf_counter() - began
-    held = {"state": state}
 
     def ours():
-        held["state"], metrics = program(held["state"], batch)
+        nonlocal state
+        state, metrics = program(state, batch)
         return [float(metrics[f"loss/{name}"]) for name in ("G", "D_A", "D_B")]
 
     rounds = {"ours": ours} | {name: partial(peer.round, a, b) for name, peer in peers.items()}
@@ -148,7 +149,7 @@ def main(out: Path, size: int = 64, width: int = 64, blocks: int = 6, repeats: i
         compile_seconds=compiling,
         repeats=repeats,
     )
-    print(f"{best / median['ours']:.2f} times PyTorch's pace; first losses {first}")
+    print(f"{best / median['ours']:.2f} times the speed of PyTorch; first losses {first}")
 
 
 if __name__ == "__main__":

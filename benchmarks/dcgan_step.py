@@ -1,12 +1,13 @@
-"""DCGAN-64, one training step: ours against PyTorch's tutorial, and against the same networks on Flax's layers.
+"""One training step of DCGAN-64: ours against PyTorch's tutorial, and against the same networks with Flax's layers.
 
     python benchmarks/dcgan_step.py --out experiments/results/dcgan_step_cpu.json
 
-All play the PyTorch tutorial's round (D on real and fake, then G on the same fakes, Adam) on the same shapes. First the
-same weights go through our convolutions and Flax's, and losses and gradients are compared, in float64 too: in float32 a
-single activation rounded to the other side of LeakyReLU's kink can move a gradient by 1e-3 of its norm. Then the steps
-are timed in turn, forwards and backwards, and each ratio is of medians. PyTorch runs contiguous and channels_last, and
-the better counts; it has no scan, so its plain step stands against ours in a scan. R1 is taken in every round.
+All take the PyTorch tutorial's step (D on real and fake, then G on the same fakes, Adam) on the same shapes. First,
+losses and gradients of our convolutions and Flax's are compared on the same weights, in float32 and float64: in float32
+one activation that is rounded to the other side of LeakyReLU's kink can change a gradient by 1e-3 of its norm. Then the
+steps are timed alternately, in one order and in the other; each ratio is of medians. PyTorch runs with contiguous and
+with channels_last memory, and the faster counts; our steps in a scan are compared with its plain step. R1 is computed
+in every round.
 """
 
 import time
@@ -33,17 +34,17 @@ LATENT, R1, SCAN = 100, 5.0, 3
 
 
 def stock():
-    """While it lasts, dcgan's networks are built on Flax's own layers."""
+    """A context in which dcgan's networks are built from Flax's own layers."""
     transposed = lambda features, kernel, strides, pad, **kw: linen.ConvTranspose(
         features, kernel, strides, kernel[0] - 1 - pad, **kw
     )
     return mock.patch.multiple(dcgan, Conv=linen.Conv, ConvTranspose=transposed)
 
 
-def turned(params):
-    """Flax's transposed convolutions hold our kernels reversed in space."""
-    turn = lambda path, w: w[::-1, ::-1] if "ConvTranspose" in jax.tree_util.keystr(path) else w
-    return jax.tree_util.tree_map_with_path(turn, params)
+def flipped(params):
+    """Our weights as Flax's layers take them: the kernels of transposed convolutions are flipped in space."""
+    flip = lambda path, w: w[::-1, ::-1] if "ConvTranspose" in jax.tree_util.keystr(path) else w
+    return jax.tree_util.tree_map_with_path(flip, params)
 
 
 def our_game(width, r1=0.0, dtype="float32"):
@@ -55,7 +56,7 @@ def our_game(width, r1=0.0, dtype="float32"):
 
 
 def agreement(batch, width, dtype="float32"):
-    """How far Flax's layers and ours differ: losses, and the largest distance of a gradient, in its norm."""
+    """Losses by our layers and by Flax's, and the largest relative difference of a gradient, ‖a − b‖ / ‖b‖."""
     g, batch = our_game(width, dtype=dtype), batch.astype(dtype)
     state = jax.jit(partial(engine.init, g))(jax.random.key(0), {"x": batch})
     state = state.replace(params=jax.tree.map(lambda w: w.astype(dtype), state.params))
@@ -65,16 +66,16 @@ def agreement(batch, width, dtype="float32"):
 
     ours, (_, mine) = jax.jit(gradients)(state)
     with stock():
-        theirs, (_, other) = jax.jit(lambda s: gradients(s))(state.replace(params=turned(state.params)))
+        theirs, (_, other) = jax.jit(lambda s: gradients(s))(state.replace(params=flipped(state.params)))
     far = lambda a, b: float(jnp.linalg.norm(a - b) / jnp.linalg.norm(b))
     return {
         "losses": {name: [float(mine[name]), float(other[name])] for name in ("loss/D", "loss/G")},
-        "gradients": max(jax.tree.leaves(jax.tree.map(far, ours, turned(theirs)))),
+        "gradients": max(jax.tree.leaves(jax.tree.map(far, ours, flipped(theirs)))),
     }
 
 
 def our_step(batch, width, r1=0.0, scan=0):
-    """A function that plays a round, or `scan` rounds, and waits."""
+    """(function that runs one round, or `scan` rounds, and waits for the result; seconds to compile it)."""
     g = our_game(width, r1)
     state = jax.jit(partial(engine.init, g))(jax.random.key(0), {"x": batch})
     play = partial(engine.step, g)
@@ -93,7 +94,7 @@ def our_step(batch, width, r1=0.0, scan=0):
 
 
 def torch_step(batch, width, r1=0.0, layout=torch.contiguous_format):
-    """The tutorial's step, with logits for its sigmoids."""
+    """The tutorial's step, on logits instead of sigmoids."""
     up = lambda i, o, s, p: nn.ConvTranspose2d(i, o, 4, s, p, bias=False)
     down = lambda i, o, s, p: nn.Conv2d(i, o, 4, s, p, bias=False)
     n, G, D = width, [up(LATENT, 8 * width, 1, 0)], [down(3, width, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
@@ -130,7 +131,7 @@ def torch_step(batch, width, r1=0.0, layout=torch.contiguous_format):
 
 
 def measure(steps, rounds, repeats):
-    """{name: seconds a round, each repeat}: all in turn, in one order and then the other."""
+    """{name: seconds per round, one for each repeat}, measured alternately in one order and in the other."""
     for run in steps.values():
         run()
     seconds = {name: [] for name in steps}
@@ -174,7 +175,7 @@ def main(
     }
     record(
         out,
-        what=f"DCGAN-64, width {width}, batch {batch}, {threads} threads; seconds a round, medians of {repeats}",
+        what=f"DCGAN-64, width {width}, batch {batch}, {threads} threads; seconds per round, medians of {repeats}",
         ratios=ratios,
         images_per_second={name: batch / value for name, value in median.items()},
         seconds=seconds,

@@ -1,6 +1,6 @@
-"""Dirac-GAN, all nine methods in three orders of moves: ‖(θ, ψ)‖ after 500 rounds, in float64, and the trajectories.
+"""Dirac-GAN, all nine methods in three orders of moves: ‖(θ, ψ)‖ after 500 rounds in float64, and the trajectories.
 
-python benchmarks/dirac_gan.py
+python benchmarks/dirac_gan.py --out experiments/results
 """
 
 from dataclasses import replace
@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from benchmarks.record import record
 from gan_jax.engine import init, step
 from gan_jax.runs import paper as papers
 
-RESULTS = Path(__file__).resolve().parents[1] / "experiments" / "results"
 paper: Any = papers.paper("dirac_gan").module
 
 ORDERS = {
@@ -23,8 +23,8 @@ ORDERS = {
     "alternating, D once": {"order": "alternating"},
     "alternating, D five times": {"order": "alternating", "critic_moves": 5},
 }
-# What the formulas of the authors' notebook give, computed apart from this engine. Noise is of one draw; the third
-# number of consensus is an artefact of a halved term, see experiments/dirac_gan.py.
+# Values of the formulas in the authors' notebook, computed without this engine. Instance noise depends on one draw of
+# noise; the third number of consensus is an artefact of a halved term, see experiments/dirac_gan.py.
 FORMULAS = {
     "gan": ("3.10", "1.42", "1.85"),
     "nsgan": (".640", ".284", ".139"),
@@ -40,14 +40,14 @@ COLOURS = {"simultaneous": "tab:blue", "alternating, D once": "tab:orange", "alt
 
 
 def start(c):
-    """The game, its State in float64 at (1, 1), and a round's batch."""
+    """(game, State in float64 at (1, 1), batch of one round)."""
     g = paper.game(c)
     batch = {"x": jnp.zeros((g.slices, c.batch, 1))}
     return g, init(g, jax.random.key(c.seed), batch), batch
 
 
 def trajectory(c) -> np.ndarray:
-    """(θ, ψ) before the first round and after each: float64 [steps + 1, 2]."""
+    """(θ, ψ) before the first round and after each round, float64 [steps + 1, 2]."""
     with jax.enable_x64(True):
         g, state, batch = start(c)
 
@@ -64,7 +64,7 @@ def point(state):
 
 
 def field(c, points: np.ndarray) -> np.ndarray:
-    """What a simultaneous round moves along at points (θ, ψ) [n, 2]."""
+    """The vector field of a simultaneous round, (change of (θ, ψ)) / lr, at points [n, 2]."""
     with jax.enable_x64(True):
         g, state, batch = start(replace(c, order="simultaneous"))
 
@@ -76,7 +76,7 @@ def field(c, points: np.ndarray) -> np.ndarray:
 
 
 def draw(paths, path: Path, reach: float = 2.0) -> None:
-    """Each method's trajectories over the way of a round, in a panel."""
+    """A panel for each method: its trajectories over its vector field."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 11.6), layout="constrained")
@@ -97,7 +97,11 @@ def draw(paths, path: Path, reach: float = 2.0) -> None:
 
 
 def same_digits(norm: float, printed: str) -> bool:
-    """Whether the norm, rounded to as many digits, is the number printed."""
+    """Whether the norm equals the printed number when rounded to the same number of digits.
+
+    >>> same_digits(0.2841, ".284")
+    True
+    """
     digits = len(printed.partition("e")[0].replace(".", "").lstrip("0"))
     return f"{norm:.{digits - 1}e}" == f"{float(printed):.{digits - 1}e}"
 
@@ -118,7 +122,8 @@ def row(preset: str, norms: dict[str, float]) -> dict:
     }
 
 
-def main() -> None:
+def main(out: Path) -> None:
+    """Write dirac_gan.json and dirac_gan.png to the folder --out."""
     paths = {
         preset: {order: trajectory(replace(c, **how)) for order, how in ORDERS.items()}
         for preset, c in paper.PRESETS.items()
@@ -126,9 +131,9 @@ def main() -> None:
     rows = [
         row(preset, {order: float(np.hypot(*path[-1])) for order, path in paths[preset].items()}) for preset in paths
     ]
-    record(RESULTS / "dirac_gan.json", start=[1, 1], precision="float64", rows=rows)
-    draw(paths, RESULTS / "dirac_gan.png")
+    record(out / "dirac_gan.json", start=[1, 1], precision="float64", rows=rows)
+    draw(paths, out / "dirac_gan.png")
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -1,15 +1,15 @@
-"""Losses by rules of play on a ring of 8 Gaussians: what G makes along a training, as a picture, a film and numbers.
+"""Losses and update rules on a ring of 8 Gaussians: the samples of G during training, as a picture, a film and numbers.
 
     python benchmarks/gallery.py --out experiments/results
 
-Rows are losses, columns are rules. A cell trains two small MLPs from three seeds, on fresh samples of the mixture; a
-seed gives the same weights and batches to every row. A round is one step of each player, whatever it costs:
-extragradient takes two gradients for it, unrolling six. All cells have one learning rate, and nothing was tuned for
-one; the weight of consensus and of symplectic adjustment came down from 1 to 0.1 after a first trial. The picture has
-the first seed's samples after the last round, and says how many of the 8 modes they cover and which share of them lies
-within 3 σ of a mode; of exact samples 98.9 % do. Modes and shares of all seeds are in the JSON.
+Rows are losses, columns are rules. Each cell trains two small MLPs from three seeds on fresh samples of the mixture;
+the seed determines the same initial weights and batches in every row. A round is one step of each player, whatever it
+costs: extragradient takes two gradients for it, unrolling six. All cells share one learning rate, and nothing was tuned
+for a single cell; the weight of consensus and of symplectic adjustment was lowered from 1 to 0.1 after a first trial.
+The picture shows the first seed's samples after the last round, the number of the 8 modes that they cover, and the
+share of samples within 3 σ of a mode, which is 98.9 % for exact samples. The JSON file has the numbers of all seeds.
 
-A column is one program: the loss is a row of numbers, and the rows train side by side under `vmap`.
+Each column is one program: a loss is encoded as numbers, and the rows are trained together under `vmap`.
 """
 
 import tempfile
@@ -38,7 +38,7 @@ from gan_jax.two_player import ORDERS, gan
 RING = mixtures.ring(8, radius=2.0, sigma=0.1)
 WIDTH, LATENT, BATCH, RATE, BETA1 = 64, 4, 64, 1e-3, 0.5
 SEEDS, FRAMES, SAMPLES = (0, 1, 2), 25, 2500
-EDGE, BINS = 3.0, 72  # of a panel: from −EDGE to EDGE
+EDGE, BINS = 3.0, 72  # panels show [−EDGE, EDGE]²
 
 PRIOR = priors.normal(LATENT)
 KINDS = (losses.non_saturating, losses.hinge, losses.least_squares, losses.wasserstein, losses.relativistic)
@@ -47,7 +47,7 @@ KINDS = (losses.non_saturating, losses.hinge, losses.least_squares, losses.wasse
 class Row(NamedTuple):
     """A loss, and the weights of its penalties."""
 
-    kind: Any  # which of KINDS
+    kind: Any  # index into KINDS
     gp: Any = 0.0
     r1: Any = 0.0
     r2: Any = 0.0
@@ -111,7 +111,7 @@ def game(column: str, row: Row) -> Game:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def train(column: str, stretch: int, rows, seeds):
-    """What G makes of one noise, [members, FRAMES + 1, SAMPLES, 2], at birth and after each `stretch` rounds."""
+    """Samples of G for fixed noise, [members, FRAMES + 1, SAMPLES, 2], at the start and every `stretch` rounds."""
 
     def member(row, seed):
         own = game(column, row)
@@ -123,17 +123,17 @@ def train(column: str, stretch: int, rows, seeds):
 
         def play(state, _):
             state, _ = lax.scan(lambda state, _: (step(own, state, batch(state.step))[0], None), state, length=stretch)
-            return state, made(state)
+            return state, samples(state)
 
-        made = lambda state: net(own, state, "G")(PRIOR(jax.random.key(0), SAMPLES))
-        born = init(own, keys[1], batch(0))
-        return jnp.concatenate([made(born)[None], lax.scan(play, born, length=FRAMES)[1]])
+        samples = lambda state: net(own, state, "G")(PRIOR(jax.random.key(0), SAMPLES))
+        first = init(own, keys[1], batch(0))
+        return jnp.concatenate([samples(first)[None], lax.scan(play, first, length=FRAMES)[1]])
 
     return jax.vmap(member)(rows, seeds)
 
 
 def score(samples: np.ndarray) -> tuple[float, float]:
-    """Modes covered and the share of high quality; 0 and 0 of a training that has diverged."""
+    """(modes covered, share of samples within 3 σ of a mode); (0, 0) if the training has diverged."""
     if not np.isfinite(samples).all():
         return 0.0, 0.0
     found = modes_covered(samples, RING)
@@ -141,10 +141,10 @@ def score(samples: np.ndarray) -> tuple[float, float]:
 
 
 def density(samples: np.ndarray) -> np.ndarray:
-    """[BINS, BINS] in [0, 1], the second axis of the samples up."""
+    """√ of a histogram of samples [n, 2], scaled to [0, 1]: [BINS, BINS], the second coordinate pointing up."""
     edges = np.linspace(-EDGE, EDGE, BINS + 1)
     counts = np.histogram2d(samples[:, 1], samples[:, 0], (edges, edges))[0][::-1]
-    return np.sqrt(np.minimum(counts / (0.01 * len(samples)), 1))  # full where 1 % of the samples are in one bin
+    return np.sqrt(np.minimum(counts / (0.01 * len(samples)), 1))  # 1 where a bin has 1 % of the samples or more
 
 
 def draw(cells: dict[tuple[str, str], np.ndarray], title: str, path: Path, dpi: int) -> None:
@@ -167,7 +167,7 @@ def draw(cells: dict[tuple[str, str], np.ndarray], title: str, path: Path, dpi: 
 
 
 def main(out: Path, steps: int = 2000, notes: str = "") -> None:
-    """Train every cell for so many rounds, and write gallery.png, gallery.gif and gallery.json to the folder --out."""
+    """Train each cell for --steps rounds, and write gallery.png, gallery.gif and gallery.json to the folder --out."""
     names, stretch = list(ROWS), steps // FRAMES
     rows = Row(*(np.repeat(np.array(values), len(SEEDS)) for values in zip(*ROWS.values(), strict=True)))
     samples, seconds = {}, {}
@@ -189,7 +189,7 @@ def main(out: Path, steps: int = 2000, notes: str = "") -> None:
     cells = {name: {column: [score(x) for x in samples[name, column][:, -1]] for column in COLUMNS} for name in names}
     record(
         out / "gallery.json",
-        what=f"8 Gaussians on radius 2, σ {RING.sigma}; {stretch * FRAMES} rounds of {BATCH}; rate {RATE}, β₁ {BETA1}",
+        what=f"8 Gaussians on radius 2, σ {RING.sigma}; {stretch * FRAMES} rounds of {BATCH}; lr {RATE}, β₁ {BETA1}",
         seeds=SEEDS,
         modes={name: {c: mean_se([m for m, _ in cell]) for c, cell in row.items()} for name, row in cells.items()},
         high_quality={

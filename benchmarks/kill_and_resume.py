@@ -1,8 +1,8 @@
-"""A run killed at random and started again equals one that was left alone: State and metrics, bit for bit.
+"""Whether a run that is killed at random and resumed equals an uninterrupted one: State and metrics, bit for bit.
 
-dcgan:digits, narrowed so that a start is compiled in seconds, keeps its batch statistics, dropout and averages;
-cyclegan, on digits and their negatives, has two orders of data, four optimisers, two pools and a rate that falls.
-Rounds are many to a checkpoint's time, so that kills also fall into saves; a start compiles anew, as a user's does.
+dcgan:digits is narrowed so that it compiles in seconds; it keeps its batch statistics, dropout and averages. cyclegan,
+on digits and their negatives, has two data orders, four optimizers, two image pools and a learning rate schedule.
+Checkpoints are frequent, so that some kills happen during a save.
 
     python benchmarks/kill_and_resume.py dcgan:digits --out OUT.json
     python benchmarks/kill_and_resume.py cyclegan:mnist-inverted --out OUT.json
@@ -34,7 +34,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "cyclegan:mnist-inverted": OFTEN | SMALL | {"schedule-steps": 900},
 }
 TIMES = ("seconds", "images_per_second")
-Command = Callable[[Path], list[str]]  # the run's folder -> what starts it, or has it go on
+Command = Callable[[Path], list[str]]  # the run's folder -> the command that starts or resumes it
 
 
 def command(title: str, dispatch: int, steps: int = 0) -> Command:
@@ -49,7 +49,7 @@ def command(title: str, dispatch: int, steps: int = 0) -> Command:
 def kill_and_resume(
     command: Command, steps: list[int], folder: Path, game: Game | None = None, env: Mapping[str, str] | None = None
 ) -> dict:
-    """Run once in folder/straight, and once in folder/killed, where each start but the last is killed at a row."""
+    """Run in folder/straight uninterrupted and in folder/killed with a kill at each of `steps`; compare both."""
     straight, killed, kills = folder / "straight", folder / "killed", []
     for step in steps:
         after = kills[-1]["last row"] + 1 if kills else 0
@@ -61,7 +61,7 @@ def kill_and_resume(
 
 
 def kill_at(child: subprocess.Popen, folder: Path, step: int) -> dict:
-    """SIGKILL as soon as metrics.jsonl has a row of round `step` or later; what lay there then."""
+    """SIGKILL as soon as metrics.jsonl has a row of round `step` or later; what the folder held at that time."""
     last = lambda: max((row["step"] for row in read_rows(folder)), default=0)
     while last() < step:
         if child.poll() is not None:
@@ -79,7 +79,7 @@ def kill_at(child: subprocess.Popen, folder: Path, step: int) -> dict:
 
 
 def compare(one: Path, other: Path, game: Game | None = None) -> dict:
-    """Leaves of the two States, and values of the two logs, that are not the same bits."""
+    """Leaves of the two States, and values of the two logs, that are not bit-identical."""
     states = [load(folder, game).state for folder in (one, other)]
     raw = lambda x: np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
     leaves = [{jax.tree_util.keystr(path): raw(x) for path, x in jax.tree.leaves_with_path(s)} for s in states]
@@ -94,19 +94,19 @@ def compare(one: Path, other: Path, game: Game | None = None) -> dict:
 
 
 def different(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> list[str]:
-    """Names of what is not in both with the same type and bits."""
+    """Names of values that are missing in one, or differ in dtype or bits."""
     bits = lambda x: (x.dtype, x.tobytes()) if x is not None else None
     return [name for name in one | other if bits(one.get(name)) != bits(other.get(name))]
 
 
 def main(title: tyro.conf.Positional[str], /, out: Path, kills: int = 5, seed: int = 0) -> None:
-    """Kill `title` so many times at random, with 1 and with 10 rounds to a dispatch."""
+    """Kill PAPER:PRESET at --kills random rounds, with 1 and with 10 rounds per dispatch."""
     found, flags = {}, FLAGS[title]
     for dispatch in (1, 10):
         rows = np.arange(flags["log-every"], flags["steps"], flags["log-every"])
         steps = sorted(np.random.default_rng([seed, dispatch]).choice(rows, kills, replace=False).tolist())
         with tempfile.TemporaryDirectory() as folder:
-            found[f"{dispatch} rounds to a dispatch"] = kill_and_resume(command(title, dispatch), steps, Path(folder))
+            found[f"{dispatch} rounds per dispatch"] = kill_and_resume(command(title, dispatch), steps, Path(folder))
     record(out, recipe=title, flags=flags, seed=seed, results=found)
 
 

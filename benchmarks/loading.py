@@ -1,13 +1,13 @@
-"""Images a second from a folder of PNGs: `batches` against PyTorch's DataLoader with as many workers.
+"""Images per second from a folder of PNGs: `data.batches` against PyTorch's DataLoader with the same number of workers.
 
-    python benchmarks/loading.py
+    python benchmarks/loading.py --out experiments/results/loading.json
 
-The folder is made first: noise on smooth colours, some 9 kB a picture of 64 x 64. One is read as it is; another, of
-96 x 96, is cut to 64 x 64 by the same bilinear filter with antialiasing. PyTorch's side is what torchvision's
-ImageFolder, Resize, CenterCrop and PILToTensor do; both hand over bytes in a random order, epoch after epoch, and both
-read two batches a worker ahead. They are timed in turn, in pairs whose order alternates, each after a rest in which it
-fills what it reads ahead. A ratio is the median of those of the pairs, with its quartiles, for other programs' load
-changes from minute to minute. CPU time is that of all threads and workers.
+Two folders are written first: noise on smooth colours, about 9 kB per picture of 64 x 64. Pictures of 64 x 64 are read
+as they are; pictures of 96 x 96 are resized to 64 x 64 by the same antialiased bilinear filter on both sides. PyTorch's
+side does what torchvision's ImageFolder, Resize, CenterCrop and PILToTensor do. Both return bytes in random order,
+epoch after epoch, and prefetch two batches per worker. They are timed alternately in pairs, each after a pause in which
+its prefetch buffer fills. A ratio is the median over the pairs, with its quartiles, since the load from other programs
+changes from minute to minute. CPU time is of all threads and workers.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ SIDES = {"64x64": 64, "96x96 to 64x64": 96}
 
 
 def make(folder: Path, n: int, side: int) -> Path:
-    """n PNGs, side x side, in colour."""
+    """A folder of n colour PNGs, side x side."""
     rng = np.random.default_rng(side)
     folder.mkdir()
     for i in range(n):
@@ -43,7 +43,7 @@ def make(folder: Path, n: int, side: int) -> Path:
 
 
 class Pictures(Dataset):
-    """As torchvision reads a folder."""
+    """A folder as torchvision reads it."""
 
     def __init__(self, folder: Path, size: int):
         self.paths, self.size = sorted(str(path) for path in folder.iterdir()), size
@@ -61,19 +61,19 @@ class Pictures(Dataset):
 
 
 def theirs(folder: Path, batch: int, workers: int) -> Iterator:
-    """PyTorch's batches, without end."""
+    """PyTorch's batches; the iterator does not end."""
     data = Pictures(folder, 64)
     order = RandomSampler(data, num_samples=10**4 * len(data))
     return iter(DataLoader(data, batch, sampler=order, num_workers=workers))
 
 
 def ours(folder: Path, batch: int, workers: int) -> Generator:
-    """Our batches, the pictures on disk."""
+    """Our batches, read from disk."""
     return batches(load(folder, size=64, resident=0), 0, 0, batch, threads=workers, ahead=2 * workers)
 
 
 def cpu_seconds() -> float:
-    """Of this process and those that it started."""
+    """CPU seconds of this process and its children."""
     seconds = time.process_time()
     for child in multiprocessing.active_children():
         user, system = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
@@ -82,7 +82,7 @@ def cpu_seconds() -> float:
 
 
 def timed(reader: Iterator, count: int) -> tuple[float, float]:
-    """Seconds, and CPU seconds, of `count` batches."""
+    """(seconds, CPU seconds) for `count` batches."""
     time.sleep(REST)
     began, spent = time.perf_counter(), cpu_seconds()
     for _ in range(count):
@@ -91,14 +91,14 @@ def timed(reader: Iterator, count: int) -> tuple[float, float]:
 
 
 def main(
-    out: str = "experiments/results/loading.json",
+    out: str,
     n: int = 8000,
     batch: int = 64,
     workers: int = 2,
     count: int = 50,
     repeats: int = 20,
 ) -> None:
-    """Make the folders, read `count` batches at a time, and write images a second and their ratios to --out."""
+    """Write the folders, read --count batches at a time, and record images per second and their ratios in --out."""
     ratios, quartiles, rates, cpu = {}, {}, {}, {}
     with tempfile.TemporaryDirectory() as top:
         for name, side in SIDES.items():
@@ -106,12 +106,12 @@ def main(
             found: dict[str, list] = {"PyTorch": [], "ours": []}
             with contextlib.closing(ours(folder, batch, workers)) as own:
                 readers = {"PyTorch": theirs(folder, batch, workers), "ours": own}
-                for reader in readers.values():  # PyTorch has forked its workers before ours start threads
+                for reader in readers.values():  # PyTorch forks its workers before ours start threads
                     timed(reader, count)
                 for i in range(repeats):
                     for who in list(readers)[:: 1 - 2 * (i % 2)]:
                         found[who].append(timed(readers[who], count))
-            del readers, reader  # ends PyTorch's workers
+            del readers, reader  # stops PyTorch's workers
             (theirs_s, theirs_cpu), (ours_s, ours_cpu) = (np.array(found[who]).T for who in ("PyTorch", "ours"))
             for what, pairs in {name: theirs_s / ours_s, f"{name}, CPU time": theirs_cpu / ours_cpu}.items():
                 first, ratios[what], last = np.quantile(pairs, [0.25, 0.5, 0.75]).tolist()
@@ -121,7 +121,7 @@ def main(
                 cpu[f"{name}, {who}"] = 1e6 * float(np.median(used)) / (count * batch)
     record(
         out,
-        what=f"images a second of {n:,} PNGs, {workers} threads or workers; medians of {repeats} x {count} x {batch}",
+        what=f"images per second of {n:,} PNGs, {workers} threads or workers; medians of {repeats} x {count} x {batch}",
         ratios=ratios,
         quartiles=quartiles,
         images_per_second={name: float(np.median(values)) for name, values in rates.items()},

@@ -1,12 +1,13 @@
-"""Scores of features: how long they take and how much memory, ours against the usual way.
+"""Time and memory of scores of features: ours against the usual implementations.
 
     python benchmarks/metrics.py --out experiments/results/metrics_cpu.json
 
-Precision, recall, density and coverage of two sets of normal float32 features, as networks make them, against the prdc
-package, which computes in their type: its densities are then off by some 1e-5, and ours equal those that it finds in
-float64, which is timed too. Moments against NumPy in float64 (centred whole, then xᵀx). Each measurement is a process
-of its own, which first makes its features; all are made in turn, forwards and backwards, and each ratio is of medians.
-CPU time is that of all cores: what other programs take away from a measurement counts in its seconds alone.
+Precision, recall, density and coverage of two sets of normal float32 features are compared with the prdc package, which
+computes in the dtype of the features: in float32 its densities have errors of about 1e-5, while ours equal its results
+in float64, which is timed too. Moments are compared with NumPy in float64 (center the whole array, then xᵀx). Each
+measurement runs in a process of its own, which first draws its features; they are taken alternately, in one order and
+in the other, and each ratio is of medians. CPU time is of all cores and, unlike seconds, not affected by other
+programs.
 """
 
 import json
@@ -61,36 +62,37 @@ PAIRS = {
 
 
 def job(name, n, d):
-    """Seconds, those of all cores together, peak memory in GiB and what was found, of one job in this process."""
+    """Run one job in this process: its seconds, CPU seconds, peak memory in GiB and results."""
     rng = np.random.default_rng(0)
     sets = [rng.standard_normal((n, d), np.float32) for _ in range(2 if name.startswith("prdc") else 1)]
-    JOBS[name](*(x[:64] for x in sets))  # imports what it needs
+    JOBS[name](*(x[:64] for x in sets))  # so that imports are not timed
     began, cpu = time.perf_counter(), time.process_time()
     found = JOBS[name](*sets)
-    spent = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
-    return spent | {"GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "found": found}
+    cost = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - cpu}
+    return cost | {"GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "found": found}
 
 
-def apart(name, n, d):
+def in_process(name, n, d):
+    """`job` in a process of its own."""
     code = f"import json\nfrom benchmarks.metrics import job\nprint(json.dumps(job({name!r}, {n}, {d})))"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def main(
-    out: str = "experiments/results/metrics_cpu.json",
+    out: str,
     n: int = 10_000,
     n_moments: int = 50_000,
     d: int = 2048,
     repeats: int = 3,
     notes: str = "",
 ) -> None:
-    """Measure, compare what was found, and write seconds, memory and ratios to --out."""
+    """Measure, compare the results, and write seconds, memory and ratios to --out."""
     size = lambda name: n if name.startswith("prdc") else n_moments
     runs = {name: [] for name in JOBS}
     for i in range(repeats):
         for name in list(JOBS)[:: 1 - 2 * (i % 2)]:
-            runs[name].append(apart(name, size(name), d))
+            runs[name].append(in_process(name, size(name), d))
             print(f"{name:<26}{runs[name][-1]['seconds']:8.1f} s  {runs[name][-1]['GiB']:.2f} GiB", flush=True)
     median = lambda name, clock: float(np.median([run[clock] for run in runs[name]]))
     found = {name: rows[0]["found"] for name, rows in runs.items()}

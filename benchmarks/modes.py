@@ -1,4 +1,4 @@
-"""How many modes a paper's game finds: a preset trained from several seeds as one program, scored as the paper does.
+"""Modes found by a paper's preset: several seeds trained as one program and scored by the paper's protocol.
 
     python benchmarks/modes.py pacgan:ring --seeds 10 --steps 20000 --out OUT.json
     python benchmarks/modes.py pacdcgan:mnist --set data=DIR --seeds 1 --steps 1000 --out OUT.json
@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import numpy as np
 import tyro
 
@@ -88,7 +87,7 @@ def main(
         paper=title,
         config=dataclasses.asdict(config),
     )
-    final = [judge({"x": samples}) for samples in trained.sample(jax.random.key(2), config.samples)]
+    final = [judge(samples) for samples in trained.game.unstack(trained.sample(2, config.samples))]
     scores = {name: finite(np.array([float(one[name]) for one in final])) for name in final[0]}
     published = {name: value for name, value in module.published.get(title.split(":")[1], {}).items() if name in scores}
     said = "; ".join(f"{n} {m:g}" + (f" ± {e:g}" if e is not None else "") for n, (m, e) in published.items())

@@ -1,21 +1,20 @@
-"""What a member of a population costs: many trainings as one program, against one program after another.
+"""The cost of a member of a population: many trainings as one program, against a program for each.
 
     python benchmarks/population.py --out experiments/results/population_cpu.json
 
-Steady state: milliseconds a member and round, compilation apart, in turns so that all meet the same machine:
+Milliseconds per member and round in the steady state, without compilation, measured alternately:
 
     loop   a program for each member, called one after another
-    map    one program, members in turn (lax.map): what `population` does on a CPU
-    vmap   one program, members side by side: what it does on accelerators
+    map    one program, members one after another (lax.map), the choice of `population` on CPUs
+    vmap   one program, members in parallel, its choice on accelerators
 
-and, for the whole of `rounds` rounds, seconds with compilation, where the loop compiles a program for each member, as
-separate trainings with other numbers do.
+and seconds for --rounds rounds with compilation, where the loop compiles a program for each member, as separate
+trainings with different numbers do.
 """
 
 import dataclasses
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -31,15 +30,16 @@ from gan_jax.engine import step
 from gan_jax.game import Player
 from gan_jax.optimizers import adam
 from gan_jax.runs import paper as papers
+from gan_jax.training.spec import batch_spec, initial_state
 from gan_jax.two_player import ORDERS, gan
 
-TOGETHER = 10  # rounds to a call
-COMPILED = 4  # programs of the loop that are compiled; for more members their mean time counts
+TOGETHER = 10  # rounds per call
+COMPILED = 4  # programs compiled for the loop; with more members their mean compile time is used
 
 
 @dataclass(frozen=True)
 class Config:
-    """Points on a ring, and small fully connected networks."""
+    """Small fully connected networks on a ring of Gaussians."""
 
     batch: int = 128
     width: int = 128
@@ -47,7 +47,7 @@ class Config:
 
 
 class MLP(nn.Module):
-    """[b, d] -> [b, features], of one feature [b]: two layers of ReLU."""
+    """[b, d] -> [b, features], or [b] for one feature: two hidden layers of ReLU."""
 
     features: int
     width: int
@@ -66,26 +66,27 @@ def game(c):
 
 
 def play(games, state, data, indices):
-    """The rounds of `indices` [k, slices, B], or [members, k, slices, B]."""
+    """Play the rounds whose batches are data[indices], indices [k, slices, B] or [members, k, slices, B]."""
 
     def rounds(game, state, indices, data):
         return lax.scan(lambda s, i: step(game, s, gather(data, i)), state, indices)[0]
 
-    return population.each(games, rounds, state, indices, shared=(data,))
+    return games.each(rounds, state, indices, shared=(data,))
 
 
 def compiled(games, data, batch, one_after_another):
-    """(seconds to compile, a function that plays TOGETHER rounds); compiled anew, whatever was before."""
+    """(seconds to initialise, compile and play once; a function that plays TOGETHER rounds)."""
     population.one_after_another = lambda: one_after_another
     began, n = time.perf_counter(), len(data["x"])
-    zeros = jax.tree.map(lambda x: np.zeros((games.slices, batch, *x.shape[1:]), np.float32), data)
-    state = jax.jit(population.born, static_argnums=1)(games, 0, zeros)
-    rows = [stream(s, 0, TOGETHER * games.slices * batch, n) for s in population.seeds(games, 0)]
-    indices = np.stack(rows).reshape(len(rows), TOGETHER, games.slices, batch)
-    indices = jax.device_put(indices if isinstance(games, population.Population) else indices[0])
-    program = jax.jit(partial(play)).lower(games, state, data, indices).compile()
-    jax.block_until_ready(program(games, state, data, indices))
-    return time.perf_counter() - began, lambda: jax.block_until_ready(program(games, state, data, indices))
+    state = jax.jit(lambda: initial_state(games, 0, batch_spec(data, batch)))()
+    rows = [stream(seed, 0, TOGETHER * games.slices * batch, n) for seed in games.data_seeds(0)]
+    indices = jax.device_put(games.stack([row.reshape(TOGETHER, games.slices, batch) for row in rows]))
+    # The numbers of a population are arguments, so that XLA cannot fold them into the program.
+    rounds = jax.jit(lambda numbers, *args: play(games.with_numbers(numbers), *args))
+    program = rounds.lower(games.numbers, state, data, indices).compile()
+    run = lambda: jax.block_until_ready(program(games.numbers, state, data, indices))
+    run()
+    return time.perf_counter() - began, run
 
 
 def timed(call, repeats):
@@ -96,7 +97,7 @@ def timed(call, repeats):
 
 
 def measure(make, config, data, n, repeats, rounds):
-    """One N: the three ways in turn, several times; medians."""
+    """The three ways with n members, timed alternately; medians."""
     many = population.of(make, config, sweep={"lr": np.geomspace(1e-4, 1e-3, n).tolist()})(0)
     data, batch = jax.device_put(data), config.batch
     ways = {way: compiled(many, data, batch, way == "map") for way in ("map", "vmap")}
@@ -122,14 +123,14 @@ def measure(make, config, data, n, repeats, rounds):
 
 
 def main(out: Path, repeats: int = 5, rounds: int = 2000) -> None:
-    """Measure the toy at 1, 4, 16 and 64 members, and DCGAN on digits at 4."""
+    """Measure small MLPs with 1, 4, 16 and 64 members, and DCGAN on digits with 4."""
     ring = synthetic.mixture(mixtures.ring(), 10_000)
     mlp = [measure(game, Config(), ring, n, repeats, rounds) for n in (1, 4, 16, 64)]
     module, config = papers.preset("dcgan:digits")
     images = module.data(config)
     images = {"x": images["x"]}
     conv = measure(module.game, config, images, 4, repeats, config.steps)
-    record(out, toy=dataclasses.asdict(Config()), mlp=mlp, dcgan_digits=conv, rounds_to_a_call=TOGETHER)
+    record(out, toy=dataclasses.asdict(Config()), mlp=mlp, dcgan_digits=conv, rounds_per_call=TOGETHER)
     for row in (*mlp, conv):
         print(row["members"], row["ms_per_member_and_round"], row["steady_loop_over_map"], row["whole_loop_over_map"])
 

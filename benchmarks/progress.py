@@ -1,16 +1,15 @@
-"""How samples come nearer to the real set along a run: the kernel distance on raw pixels at each checkpoint.
+"""The kernel distance on raw pixels between samples and real images at each checkpoint of a run.
 
     python benchmarks/progress.py runs/clothing --data FOLDER_OR_TAR --out experiments/results/clothing.json
 
-The unbiased squared kernel distance (polynomial of degree 3, pixels in [-1, 1]) of 1,000 samples to 2,000 of the images
-that the run learned from. 2,000 others of them against those give the floor. Where a run averages its generator, the
-samples are the averaged one's; those of the weights as trained are measured too.
+The unbiased squared kernel distance (polynomial of degree 3, pixels in [-1, 1]) between 1,000 samples and 2,000
+training images. The floor is the distance between those and 2,000 other training images. If the run averages its
+generator, samples are from the averaged weights; those of the unaveraged weights are measured too.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 import tyro
 
@@ -25,7 +24,7 @@ SAMPLES, REAL = 1000, 2000
 
 
 def main(run: tyro.conf.Positional[Path], /, data: str, out: Path, notes: str = "") -> None:
-    """Measure every checkpoint of RUN, whose data lies at --data, and write the distances to --out."""
+    """Measure each checkpoint of RUN, which was trained on --data, and write the distances to --out."""
     about = describe(run)
     module, config = papers.configured(about["paper"], about["config"] | {"data": data})
     game = module.game(config)
@@ -34,7 +33,7 @@ def main(run: tyro.conf.Positional[Path], /, data: str, out: Path, notes: str = 
     order = np.random.default_rng(0).permutation(len(real))
     real, others = real[order[:REAL]], real[order[REAL : 2 * REAL]]
     steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
-    far = lambda run: kernel_distance(real, flat(run.sample(jax.random.key(0), SAMPLES))).value
+    far = lambda run: kernel_distance(real, flat(run.sample(0, SAMPLES)["x"])).value
     at = {t: load(run, game, t) for t in steps}
     distance = {t: far(run) for t, run in at.items()}
     as_trained = {t: far(replace(run, state=run.state.replace(ema={}))) for t, run in at.items() if run.state.ema}

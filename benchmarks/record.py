@@ -1,4 +1,4 @@
-"""A measurement as one JSON file, with what is needed to take it again.
+"""A measurement as one JSON file, with what is needed to repeat it.
 
 A run group, as experiments/results/table.py reads it:
 
@@ -8,7 +8,7 @@ A run group, as experiments/results/table.py reads it:
     seeds      [0, 1, 2]                           verdict    "reproduced", "partly", …
     notes      what is seen                        seconds    wall time of one run
 
-Any other field goes in as it is. command, commit, versions, hardware and date are filled in unless given.
+Other fields are written as they are. command, commit, versions, hardware and date are filled in unless given.
 """
 
 import datetime
@@ -29,7 +29,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scik
 
 
 def record(path: str | Path, **fields) -> dict:
-    """Write the fields and where they come from; the file appears whole or not at all."""
+    """Write the fields, with their origin, to a JSON file, atomically; returns what was written."""
     row = {
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "commit": commit(),
@@ -46,14 +46,18 @@ def record(path: str | Path, **fields) -> dict:
 
 
 def mean_se(values: Sequence[float]) -> dict:
-    """Mean and its standard error, s / √n with n − 1 in s; none from one value."""
+    """The mean, its standard error s / √n (None for one value), and the values.
+
+    >>> mean_se([1.0, 3.0])
+    {'mean': 2.0, 'se': 1.0, 'values': [1.0, 3.0]}
+    """
     x = np.asarray(values, np.float64)
     se = float(x.std(ddof=1) / np.sqrt(x.size)) if x.size > 1 else None
     return {"mean": float(x.mean()), "se": se, "values": x.tolist()}
 
 
 def commit() -> str:
-    """The checked-out commit, with -dirty when tracked files differ from it, results and their pictures aside."""
+    """The checked-out commit, with -dirty if tracked files other than results and their pictures differ from it."""
     git = lambda *args: subprocess.run(
         ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -66,6 +70,7 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
+    """Of Python and PACKAGES."""
     installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -76,7 +81,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> str:
-    """The accelerator's name if JAX has one, else the CPU's and how many cores this process may use."""
+    """The accelerators that JAX sees, else the CPU and the number of cores that this process may use."""
     import jax
 
     device = jax.devices()[0]

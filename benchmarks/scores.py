@@ -1,12 +1,12 @@
-"""Every score of real test images, the floor that a GAN is measured against, and of runs under the same protocol.
+"""Scores of real test images, the floor for any GAN, and of runs under the same protocol.
 
     python benchmarks/scores.py mnist --data ../shared/data/mnist \\
         --classifier runs/classifiers/mnist.npz --runs runs/mnist-small --out experiments/results/scores_mnist.json
 
-Reference: training images at random, at most 5,000. Samples: as many as there are test images, at most 5,000 (sliced
-Wasserstein and MS-SSIM: 1,000). A set without a test split has a fifth of it held out. Features: pixels, a network of
-random weights, and the last hidden layer of a classifier of the set, where there is one, which alone serves scores that
-need classes. The Fréchet distance is not of pixels. Of real images ± is from halves of them, of a run from 5 draws.
+Reference: random training images, at most 5,000. Samples: as many as there are test images, at most 5,000 (sliced
+Wasserstein and MS-SSIM: 1,000). Of data without a test split, a fifth is held out. Features: pixels, a network with
+random weights, and the last hidden layer of a classifier of the data if one is given, which scores with classes need.
+There is no Fréchet distance of pixels. The standard error is over halves of the real images, or over 5 draws of a run.
 """
 
 from pathlib import Path
@@ -41,26 +41,26 @@ def main(
     held_out: str = "",
     notes: str = "",
 ) -> None:
-    """Score the test images of --data, which is called NAME, and the --runs; write all to --out.
+    """Score the test images of --data, called NAME in the result, and the --runs; write the scores to --out.
 
-    --held-out names another split than test, where test is of another law than train.
+    --held-out names a split to use in place of test, where test images are distributed differently from train.
     """
     train, test = (sources.load(data), sources.load(data, split=held_out)) if held_out else split(data)
     n = min(len(test["x"]), MOST)
-    taken: list[tuple[Extractor, tuple[str, ...], int]] = [
+    protocols: list[tuple[Extractor, tuple[str, ...], int]] = [
         (extractors.pixels(), NEIGHBOURS, n),
         (extractors.random_network(), ("frechet_distance", *NEIGHBOURS), n),
     ]
     if classifier:
         names = ("frechet_distance", *NEIGHBOURS, "inception_score", *BY_CLASS)
-        taken.append((extractors.classifier(classifier), names, n))
+        protocols.append((extractors.classifier(classifier), names, n))
     if test["x"].shape[1] >= 16:
-        taken.append((extractors.pixels(), tuple(ON_IMAGES), min(n, OF_IMAGES)))
+        protocols.append((extractors.pixels(), tuple(ON_IMAGES), min(n, OF_IMAGES)))
     floor, of_runs = {}, {str(run): {} for run in runs}
-    for extractor, names, n in taken:
+    for extractor, names, n in protocols:
         against = reference(train, f"{name} train", extractor, limit=MOST)
         floor |= written(score_images(test, against, names, n=n))
-        for run in runs:  # their samples have no labels
+        for run in runs:  # the samples have no labels
             unlabelled = [name for name in names if name not in BY_CLASS]
             of_runs[str(run)] |= written(score_run(load(run), scorer(against, unlabelled), n=n))
         print(f"{len(floor)} scores, {extractor.name} done", flush=True)
@@ -77,14 +77,14 @@ def main(
 
 
 def historical(train, test):
-    """The Parzen log-likelihood of MNIST's training images as samples, which the field began with."""
+    """The Parzen log-likelihood of MNIST's training images as samples."""
     flat = lambda x: x.reshape(len(x), -1) / 255
     x = flat(train["x"][np.random.default_rng(0).permutation(len(train["x"]))])
     return {"parzen": metrics.parzen_log_likelihood(x[:10_000], x[10_000:11_000], flat(test["x"]))}
 
 
 def stacked(test, classifier, n=25_600):
-    """Modes of stacks of real digits, as the classifier reads them, beside what labels at random would give."""
+    """Modes of stacked real digits by the classifier, and the same of labels drawn at random."""
     x = stack(test, n)["x"]
     read = lambda c: extract(extractors.classifier(classifier), x[..., c : c + 1])[1]
     digits = np.stack([np.asarray(read(c)).argmax(1) for c in range(3)], 1)
@@ -94,7 +94,7 @@ def stacked(test, classifier, n=25_600):
 
 
 def written(scores):
-    """{"name as printed": fields}: one entry a name, whatever the extractor."""
+    """{"key: name": fields of the Score}; the name says which extractor was used."""
     return {f"{key}: {score.name}": vars(score) for key, score in scores.items()}
 
 

@@ -1,12 +1,12 @@
-"""Translations whose truth is known: CycleGAN's ablation on digits, and pix2pix beside a plain regression on nuclei.
+"""Translations with known ground truth: CycleGAN's ablation on digits, and pix2pix against plain regression on nuclei.
 
     python benchmarks/translation.py cyclegan mnist-inverted --data DIR --classifier FILE --out OUT.json
     python benchmarks/translation.py pix2pix --data nuclei-pairs-128.tar --out OUT.json
 
-All seeds of a variant are one program, and so are variants that differ by weights of losses alone. Scores are of images
-that no training read; distances are shares of the range from black to white, PSNR is in dB. A picture lies beside OUT:
-a line an image, with the truth at its left and what the first seed of each variant makes of it at its right. --variants
-takes some alone, and adds them to what OUT has of others.
+All seeds of a variant are one program, and so are variants that differ in loss weights only. Scores are of held-out
+images; distances are fractions of the range from black to white, PSNR is in dB. A picture is written next to OUT: a row
+for each image, with the input, the truth, and the translation by the first seed of each variant. --variants runs some
+of them and adds them to those that OUT has.
 """
 
 import dataclasses
@@ -22,13 +22,14 @@ import tyro
 
 from benchmarks.record import commit, mean_se, record
 from gan_jax import population, show, train
+from gan_jax.data.held_out import spread
 from gan_jax.metrics import extractors
 from gan_jax.metrics.kernel import kernel_distance
 from gan_jax.pixels import to_bytes
 from gan_jax.runs import paper as papers
 from gan_jax.runs import translation
 
-WEIGHTS = {  # of CycleGAN's losses, by what is left of them
+WEIGHTS = {  # of CycleGAN's losses
     "full": {},
     "without identity": {"identity": 0.0},
     "forward cycle only": {"lambda_B": 0.0},
@@ -50,7 +51,7 @@ def cyclegan(
     n: int = 1000,
     variants: tuple[str, ...] = (*WEIGHTS, "without pool"),
 ) -> None:
-    """The ablation of section 5.1.3 on a MNIST preset, to `steps` rounds, by default the preset's, on n test digits."""
+    """The ablation of section 5.1.3 on a MNIST preset, scored on --n test digits; --steps 0 is the preset's number."""
     module, config = papers.preset(f"cyclegan:{preset}")
     config = dataclasses.replace(config, data=data, steps=steps or config.steps, schedule_steps=steps or config.steps)
     held, reader = module.held_out(config), extractors.classifier(classifier)
@@ -58,18 +59,18 @@ def cyclegan(
     inside = slice(config.edge, config.size - config.edge)
 
     def digits(x):
-        """What the classifier reads inside the edge of images [n, h, w, c], by their first channel."""
+        """The classifier's labels of images [n, h, w, c], from their first channel without the edge."""
         probabilities: Any = extractors.extract(reader, to_bytes(np.ascontiguousarray(x[:, inside, inside, :1])))[1]
         return probabilities.argmax(1)
 
-    read = {"A": digits(images["A"]), "B": digits(back(images["B"]))}
+    labels = {"A": digits(images["A"]), "B": digits(back(images["B"]))}
 
     def measured(found):
-        """{score: [members]}: the distances, and how often a digit is read as before."""
+        """{score: [members]}: the distances, and the share of digits whose label is kept."""
         scores = {name: x.mean(-1) for name, x in translation.distances(images, found, paired=True).items()}
         for to, way in found.items():
             there = [digits(back(x) if to == "B" else x) for x in way.there]
-            scores[f"agreement/{to}"] = np.array([(d == read[way.home]).mean() for d in there])
+            scores[f"agreement/{to}"] = np.array([(d == labels[way.home]).mean() for d in there])
         return scores
 
     weights = {name: w for name, w in WEIGHTS.items() if name in variants}
@@ -81,22 +82,22 @@ def cyclegan(
 
 
 def pix2pix(data: str, out: Path, seeds: int = 3, steps: int = 0, n: int = 100) -> None:
-    """pix2pix:small beside the same network that is only to be near the truth, on n validation pairs."""
+    """pix2pix:small against the same network trained with the L1 loss alone, scored on --n validation pairs."""
     module, config = papers.preset("pix2pix:small")
     config = dataclasses.replace(config, data=data, steps=steps or config.steps)
     held, network = module.held_out(config), extractors.random_network()
     images, to = held.first(n), config.direction[-1]
-    seen = lambda x: extractors.extract(network, to_bytes(x))[0]
-    real = seen(images[to])
+    features = lambda x: extractors.extract(network, to_bytes(x))[0]
+    real = features(images[to])
     sharpness = lambda x: np.abs(np.diff(x, axis=-2)).mean() + np.abs(np.diff(x, axis=-3)).mean()
 
     def measured(found):
-        """{score: [members]}: the distances, by how much steps between neighbouring pixels are smaller than in the
-        photographs, and how far the set is from theirs."""
+        """{score: [members]}: the distances, how much smaller the differences between neighbouring pixels are than in
+        the photographs (blur), and the kernel distance to the photographs."""
         scores = {name: x.mean(-1) for name, x in translation.distances(images, found, paired=True).items()}
         there = found[to].there
         scores["blur"] = np.array([1 - sharpness(x) / sharpness(images[to]) for x in there])
-        scores["kernel_distance"] = np.array([kernel_distance(seen(x), real).value for x in there])
+        scores["kernel_distance"] = np.array([kernel_distance(features(x), real).value for x in there])
         return scores
 
     programs = [(["pix2pix", "L1 only"], config, {"gan": [config.gan, 0.0]})]
@@ -104,13 +105,14 @@ def pix2pix(data: str, out: Path, seeds: int = 3, steps: int = 0, n: int = 100) 
 
 
 def _ablation(title, programs, seeds, measured, images, judged, out):
-    """Train each program, variants times seeds, keep what was measured of each variant, and judge by some scores."""
+    """Train each program, all its variants and seeds at once; record the scores of each variant, and compare them by
+    the scores in `judged`."""
     module, preset = papers.preset(title)
     ablation, shown, found, began = {}, {}, {}, time.perf_counter()
     rows = spread(len(next(iter(images.values()))))
     for names, config, fields in programs:
-        own, spread = list(range(seeds)) * len(names), lambda values: np.repeat(values, seeds).tolist()
-        games = population.members(module.game, config, own, {f: spread(v) for f, v in fields.items()})
+        own, repeat = list(range(seeds)) * len(names), lambda values: np.repeat(values, seeds).tolist()
+        games = population.members(module.game, config, own, {f: repeat(v) for f, v in fields.items()})
         run = train(games, module.data(config), steps=config.steps, batch=config.batch, log_every=100)
         found = translation.ways(run, images)
         scores = measured(found)

@@ -39,12 +39,12 @@ def test_a_row_of_numbers_is_its_loss():
     @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def every(key):
         state = engine.init(plain[0], key, {"x": jnp.stack([batch["x"]] * 2)})
-        of = lambda g: {n: turn.loss for n, turn in engine.evaluate(g, state, state.params, batch, key)[0].items()}
+        of = lambda g: {n: loss.value for n, loss in engine.evaluate(g, state, state.params, batch, key)[0].items()}
         return jax.vmap(lambda row: of(gallery.game("simultaneous", row)))(traced), [of(g) for g in plain]
 
     ours, theirs = every(key)
     for player in "GD":
-        np.testing.assert_allclose(ours[player], [loss[player] for loss in theirs], rtol=1e-5)
+        np.testing.assert_allclose(ours[player], [one[player] for one in theirs], rtol=1e-5)
 
 
 def test_scores_and_densities():

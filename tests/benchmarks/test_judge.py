@@ -56,7 +56,7 @@ def test_the_command_judges_runs_and_says_what_they_were(digits, tmp_path, monke
     noise = np.random.default_rng(0).uniform(-1, 1, x.shape)
     monkeypatch.setattr(judging, "fit", lambda train, held_out: judge)
     monkeypatch.setattr(
-        judging, "load", lambda folder: SimpleNamespace(sample=lambda key, n: [x, noise][int(folder.name)])
+        judging, "load", lambda folder: SimpleNamespace(sample=lambda key, n: {"x": [x, noise][int(folder.name)]})
     )
     about = lambda folder: {"paper": "dcgan:digits", "config": {"steps": 1500, "seed": int(folder.name)}}
     monkeypatch.setattr(judging, "describe", about)
