@@ -3,7 +3,7 @@
     python benchmarks/progress.py runs/clothing --data FOLDER_OR_TAR --out experiments/results/clothing.json
 
 The unbiased squared kernel distance (polynomial of degree 3, pixels in [-1, 1]) between 1,000 samples and 2,000
-training images. The floor is the distance between those and 2,000 other training images. If the run averages its
+training images, or half of fewer than 4,000. The floor is the distance between those and as many others. If the run averages its
 generator, samples are from the averaged weights; those of the unaveraged weights are measured too.
 """
 
@@ -31,7 +31,8 @@ def main(run: tyro.conf.Positional[Path], /, data: str, out: Path, notes: str = 
     flat = lambda images: images.reshape(len(images), -1).astype(np.float64)
     real = flat(to_float(np.asarray(module.data(config)["x"])))
     order = np.random.default_rng(0).permutation(len(real))
-    real, others = real[order[:REAL]], real[order[REAL : 2 * REAL]]
+    half = min(REAL, len(real) // 2)
+    real, others = real[order[:half]], real[order[half : 2 * half]]
     steps = sorted(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdigit())
     far = lambda run: kernel_distance(real, flat(run.sample(0, SAMPLES)["x"])).value
     at = {t: load(run, game, t) for t in steps}
