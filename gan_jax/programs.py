@@ -1,4 +1,4 @@
-"""Compiled functions of a game, which are freed when the game is."""
+"""Compiled functions of a game, which are freed with the game."""
 
 import functools
 from collections.abc import Callable
@@ -9,17 +9,25 @@ import jax
 
 
 def per_game(f: Callable, **options: Any) -> Callable:
-    """`jax.jit` of f(game, *args, **static), compiled once for a game and its static arguments, which are hashable.
+    """`jax.jit` of f(game, `*args`, `**static`), compiled once per game and static arguments.
 
-    A jitted function keeps its executables, and every static argument, for as long as it lives. Here it lives only as
-    long as the game, so that a notebook's sweep does not grow for ever. Populations with the same `make` share it.
+    A jitted function keeps its executables and static arguments alive as long as it exists itself. This one is freed
+    with the game, so that the memory of a process does not grow with every game that it has trained. Populations with
+    the same `make` share their programs.
 
     Args:
-        f: takes a Game or a Population; a population's numbers are traced.
-        options: of `jax.jit`, such as donate_argnums, which counts from the first argument after the game as 1.
+        f: Takes a Game or a Population (whose hyper-parameters are traced), arrays, and hashable keyword arguments.
+        options: Options of `jax.jit`; donate_argnums counts the game as argument 0.
 
     Returns:
-        (game, *args, **static) -> f's result.
+        A function with the arguments and result of f.
+
+    >>> import optax
+    >>> from flax import linen as nn
+    >>> from gan_jax import Player, gan
+    >>> game = gan(Player(nn.Dense(2), optax.sgd(0.1)), Player(nn.Dense(1), optax.sgd(0.1)), "hinge", 4)
+    >>> int(per_game(lambda game, x, *, power: x**power)(game, 3, power=2))
+    9
     """
     programs: WeakKeyDictionary[Any, dict[Any, _Program]] = WeakKeyDictionary()
 
@@ -36,7 +44,7 @@ def per_game(f: Callable, **options: Any) -> Callable:
 
 
 class _Program:
-    """A jitted function that holds no reference to the game but while it is called."""
+    """A jitted function that references the game only during a call."""
 
     game: Any = None
 

@@ -216,7 +216,7 @@ def test_a_member_of_a_population(tmp_path):
     assert gan_jax.replay(tmp_path, POINTS, many, member=1, steps=5, progress=False) is None
     for how, said in [
         ({}, "has 4 members, played one at a time: name one"),
-        ({"member": 4}, "There is no member 4: they are 0 to 3"),
+        ({"member": 4}, "There is no member 4: members are 0 to 3"),
         ({"member": 0}, "stands at round 4: say"),
     ]:
         with pytest.raises(UserError, match=said):
