@@ -1,1 +1,1 @@
-"""The training loop: dispatch, feeds, log, checkpoints, devices."""
+"""The training loop and its parts: dispatch, data feeds, log, checkpoints, devices."""

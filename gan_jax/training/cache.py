@@ -1,4 +1,4 @@
-"""Compiled programs, kept between processes by JAX's persistent cache."""
+"""JAX's persistent compilation cache: compiled programs are reused by later processes."""
 
 import contextlib
 import hashlib
@@ -9,23 +9,26 @@ from typing import Any
 
 import jax
 
-LEAST = 0.1  # seconds of compilation that are worth a file
+LEAST = 0.1  # seconds: programs that compile faster are not cached
 
 
 def keep_programs(folder: str | Path | None = None) -> Path | None:
-    """Have JAX keep compiled programs in `folder`, by default programs/ in $GAN_JAX_CACHE or ~/.cache/gan_jax.
+    """Turn on JAX's persistent compilation cache.
 
-    A folder that is configured already, as by the environment variable JAX_COMPILATION_CACHE_DIR, is left as it is, and
-    so is JAX where the folder cannot be written. Files of another kind of CPU lie in a folder of their own.
+    A cache folder that is configured already, for instance by the environment variable JAX_COMPILATION_CACHE_DIR, takes
+    precedence over the default. Each kind of CPU has a subfolder of its own.
+
+    Args:
+        folder: Where to store programs; None: programs/ in $GAN_JAX_CACHE or in ~/.cache/gan_jax.
 
     Returns:
-        The folder in use, None where there is none.
+        The folder in use; None if it cannot be written, in which case nothing is cached.
     """
     config: Any = jax.config
     configured = config.jax_compilation_cache_dir
     if configured and folder is None:
         return Path(configured)
-    with contextlib.suppress(OSError, RuntimeError):  # a read-only place, no home
+    with contextlib.suppress(OSError, RuntimeError):  # read-only, or no home directory
         base = os.environ.get("GAN_JAX_CACHE") or "~/.cache/gan_jax"
         place = (Path(folder) if folder else Path(base) / "programs").expanduser() / _machine()
         place.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,7 @@ def keep_programs(folder: str | Path | None = None) -> Path | None:
 
 
 def _machine():
-    """A name that differs for CPUs of other features, whose programs would not run here."""
+    """A name for the CPU's architecture and features: programs for another CPU might not run here."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -1,10 +1,10 @@
-"""Checkpoints: the whole state, written while training goes on, and checked before it is believed.
+"""Checkpoints of the whole State, written asynchronously and verified before they are restored::
 
-    DIRECTORY/STEP/state, meta     committed by Orbax, whole or not at all
+    DIRECTORY/STEP/state, meta     committed by Orbax atomically
     DIRECTORY/STEP/sha256.json     the seal: a checksum of every file, added after the commit,
-                                   because Orbax loads most flipped bits without a word
+                                   because Orbax loads most flipped bits without an error
 
-A file from outside is data: nothing that is loaded here executes. Orbax is used in this file only.
+Nothing in a checkpoint is executed. This is the only file that uses Orbax.
 """
 
 import contextlib
@@ -30,13 +30,22 @@ from gan_jax.errors import UserError, writing
 Tree = Any  # a pytree of arrays
 Saves = ocp.CheckpointManager
 SEAL = "sha256.json"
-for name in ("absl", "asyncio"):  # a save that fails is told once, not in a traceback for each of its tasks
+for name in ("absl", "asyncio"):  # one error per failed save, instead of a traceback for each of its tasks
     logging.getLogger(name).addFilter(lambda record: "orbax" not in record.pathname + record.getMessage())
 
 
 def open(directory: str | Path, *, keep_last: int = 2, keep_every: int | None = None, best: str | None = None) -> Saves:
-    """Where to save. Kept are the last few steps, the multiples of `keep_every`, and the one step whose
-    meta["metrics"] has the lowest `best` ("-name": the highest). UserError where nothing can be written."""
+    """A manager of the checkpoints in a directory, which is created.
+
+    Args:
+        directory: The folder.
+        keep_last: Number of latest checkpoints to keep.
+        keep_every: Checkpoints at multiples of this step are never deleted.
+        best: A metric; the checkpoint whose meta["metrics"] has its lowest value ("-NAME": highest) is kept.
+
+    Raises:
+        UserError: The directory cannot be written.
+    """
     directory = Path(directory).absolute()
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -59,16 +68,24 @@ def open(directory: str | Path, *, keep_last: int = 2, keep_every: int | None = 
 
 
 def _score(metrics: dict, best: str) -> float:
-    """Higher is better; a metric that is missing or not finite is the worst."""
+    """The metric as a score, higher is better; −∞ if it is missing or not finite."""
     value = metrics.get(best.removeprefix("-"), np.nan) * (1 if best.startswith("-") else -1)
     return value if np.isfinite(value) else -np.inf
 
 
 def save(saves: Saves, step: int, state: Tree, meta: dict) -> None:
-    """Start to write `state` and the JSON `meta`; on return the values are copied and may be donated.
+    """Start to save a checkpoint. On return the values have been copied, so that their buffers may be donated.
 
-    What is there at a later step is dropped, and so is a damaged checkpoint at this very step; a sound one stays as it
-    is. UserError if there is no room for this one, or if the one before could not be written.
+    Checkpoints of later steps are deleted, and so is a damaged one of this step; an intact one is left as it is.
+
+    Args:
+        saves: From `open`.
+        step: The step.
+        state: A pytree of arrays.
+        meta: JSON; its "metrics" decide which checkpoint is best.
+
+    Raises:
+        UserError: The disk is too full, or the previous checkpoint could not be written.
     """
     _finish(saves)
     seal(saves)
@@ -80,23 +97,24 @@ def save(saves: Saves, step: int, state: Tree, meta: dict) -> None:
         saves.delete(step)
     _check_room(saves, leaves)
     items = ocp.args.Composite(
-        state=ocp.args.StandardSave({name: x for name, x in leaves.items() if x.size}),  # Orbax refuses empty ones
+        state=ocp.args.StandardSave({name: x for name, x in leaves.items() if x.size}),  # Orbax rejects empty arrays
         meta=ocp.args.JsonSave({"meta": meta, "leaves": {name: _kind(x) for name, x in leaves.items()}}),
     )
-    with _told(saves):
+    with _as_user_error(saves):
         saves.save(step, args=items, metrics=meta.get("metrics", {}), force=True)
 
 
 def go_back(saves: Saves, step: int) -> None:
-    """Drop what lies after `step`, from which the run goes on: it is no longer its future, and would be kept for it."""
+    """Delete the checkpoints after `step`, from which the run is resumed: they belong to an abandoned trajectory."""
     for there in sorted((s for s in saves.all_steps() if s > step), reverse=True):
         saves.delete(there)
 
 
 def seal(saves: Saves) -> None:
-    """Write the checksums of each committed step that has none. Returns at once while a save is under way.
+    """Write the checksums of committed checkpoints that have none. Returns immediately while a save is in progress.
 
-    UserError if the last save has failed.
+    Raises:
+        UserError: The last save has failed.
     """
     if saves.is_saving_in_progress():
         return
@@ -114,31 +132,45 @@ def seal(saves: Saves) -> None:
 
 
 def close(saves: Saves) -> None:
-    """Wait for the save under way, and seal it."""
+    """Wait for a save in progress, seal it, and close the manager. Raises UserError if the save failed."""
     try:
         _finish(saves)
         seal(saves)
     except UserError:
         with contextlib.suppress(Exception):
-            saves.close()  # it tells of the same failure again
+            saves.close()  # it raises the same failure again
         raise
-    with _told(saves):
+    with _as_user_error(saves):
         saves.close()
 
 
 def latest_step(directory: str | Path) -> int | None:
-    """The newest committed step, sound or not."""
+    """The latest committed step, intact or not; None if there is none.
+
+    >>> latest_step("no/such/folder") is None
+    True
+    """
     return max(_steps(directory), default=None)
 
 
 def restore(
     directory: str | Path, like: Callable[[int], Tree], step: int | None = None, say: Callable[[str], Any] = print
 ) -> tuple[int, Tree, dict] | None:
-    """(step, state, meta) of the newest sound checkpoint, or of `step`; None when there are none.
+    """Restore the latest intact checkpoint, or that of `step`.
 
-    Each leaf lands where its `ShapeDtypeStruct` in like(step) says, by default on the default device. A checkpoint
-    that a kill left unsealed is used if it can be read. A damaged one is passed over, and `say` is told.
-    UserError if all are damaged, or if the state is not of the shapes and types of like(step).
+    A checkpoint without a seal (the process was killed before it) is used if it can be read.
+
+    Args:
+        directory: The folder.
+        like: Step -> pytree of `jax.ShapeDtypeStruct`; leaves without a sharding go to the default device.
+        step: A step; None: the latest intact one.
+        say: Called with a message about each damaged checkpoint that is skipped.
+
+    Returns:
+        (step, state, meta); None if there are no checkpoints.
+
+    Raises:
+        UserError: There is no such step, all checkpoints are damaged, or shapes and dtypes differ from like(step).
     """
     directory = Path(directory).absolute()
     steps, damaged = sorted(_steps(directory), reverse=True), []
@@ -155,12 +187,12 @@ def restore(
             say(f"{line}; using step {s} instead.")
         return s, state, meta
     if damaged:
-        raise UserError(f"{'. '.join(damaged)}. None is left to use: put back a copy, or remove {directory}.")
+        raise UserError(f"{'. '.join(damaged)}. No intact checkpoint is left: restore a copy, or delete {directory}.")
     return None
 
 
 class _DamagedError(Exception):
-    """What is wrong with a checkpoint's files."""
+    """The files of a checkpoint are damaged; the message says how."""
 
 
 def _read(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
@@ -168,7 +200,7 @@ def _read(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
         raise _DamagedError(why)
     try:
         return _load(folder, abstract)
-    except Exception as e:  # whatever a broken file makes Orbax say
+    except Exception as e:  # corrupt files raise many kinds of errors in Orbax
         if isinstance(e, UserError):
             raise
         raise _DamagedError(f"cannot be read: {_first_line(e)}") from e
@@ -176,7 +208,9 @@ def _read(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
 
 def _load(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
     wanted, here = _named(abstract), jnp.zeros(()).sharding
-    most = 1 + sum(x.size * x.dtype.itemsize for x in wanted.values()) // 10**9  # or a chunk of any size is believed
+    most = (
+        1 + sum(x.size * x.dtype.itemsize for x in wanted.values()) // 10**9
+    )  # limits the allocation for a chunk of corrupt size
     handlers = {"state": ocp.StandardCheckpointHandler(restore_concurrent_gb=most), "meta": ocp.JsonCheckpointHandler()}
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers)) as orbax:
         saved = orbax.restore(folder, ocp.args.Composite(meta=ocp.args.JsonRestore())).meta
@@ -191,7 +225,7 @@ def _load(folder: Path, abstract: Tree) -> tuple[Tree, dict]:
 
 
 def _compare(folder: Path, saved: dict[str, str], wanted: dict[str, str]) -> None:
-    """UserError naming the first leaf that is not the same in both."""
+    """Raise a UserError that names the first leaf whose shape or dtype differs."""
     for name in wanted | saved:
         if saved.get(name) != wanted.get(name):
             raise UserError(
@@ -201,7 +235,7 @@ def _compare(folder: Path, saved: dict[str, str], wanted: dict[str, str]) -> Non
 
 
 def _named(tree: Tree) -> dict[str, Any]:
-    """{"params/G/Dense_0/kernel": leaf}: what is stored does not depend on the containers' classes."""
+    """{"params/G/Dense_0/kernel": leaf}, so that the format does not depend on container classes."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
 
@@ -211,7 +245,7 @@ def _kind(x) -> str:
 
 
 def _steps(directory) -> list[int]:
-    """Committed steps; what Orbax is still writing has another name. Links to elsewhere are none."""
+    """Committed steps. Unfinished ones have another name; symbolic links are ignored."""
     directory = Path(directory)
     step = lambda p: re.fullmatch("0|[1-9][0-9]{0,9}", p.name) and p.is_dir() and not p.is_symlink()
     return sorted(int(p.name) for p in directory.iterdir() if step(p)) if directory.is_dir() else []
@@ -226,10 +260,10 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 
 def _damage(folder: Path) -> str | None:
-    """What is not as it was sealed; None when all is, or when nothing was. Links and pipes are damage."""
+    """The first difference from the seal; None if there is none, or no seal. Links and pipes count as damage."""
     for path in folder.rglob("*"):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            return f"{path.relative_to(folder)} is no plain file"
+            return f"{path.relative_to(folder)} is not a regular file"
     if not (folder / SEAL).exists():
         return None
     try:
@@ -242,22 +276,22 @@ def _damage(folder: Path) -> str | None:
 
 
 def _finish(saves: Saves) -> None:
-    """Wait for the save under way; UserError if it failed."""
-    with _told(saves):
+    """Wait for a save in progress; UserError if it failed."""
+    with _as_user_error(saves):
         saves.wait_until_finished()
 
 
 @contextlib.contextmanager
-def _told(saves: Saves):
-    """UserError for whatever keeps Orbax from saving: the system's own words where it passes them on."""
+def _as_user_error(saves: Saves):
+    """Context in which a failed save raises a UserError, with the operating system's message if there is one."""
     try:
         yield
     except Exception as e:
         number = re.search(r"os_error_code='(\d+)'", str(e))
         why = os.strerror(int(number[1])) if number else getattr(e, "strerror", None) or _first_line(e)
         raise UserError(
-            f"A checkpoint could not be written to {saves.directory} ({why}): mend that and start again, and the run "
-            f"goes on from the last one."
+            f"A checkpoint could not be written to {saves.directory} ({why}): fix that and start again, and the run "
+            f"continues from the last one."
         ) from e
 
 
@@ -265,15 +299,15 @@ def _first_line(e: Exception) -> str:
     return (str(e) or repr(e)).splitlines()[0]
 
 
-SPARE = 2**20  # bytes of a checkpoint beside its leaves, at most
+SPARE = 2**20  # upper bound on the bytes of a checkpoint other than its arrays
 
 
 def _check_room(saves: Saves, leaves: dict[str, Any]) -> None:
-    """UserError where a checkpoint would not fit: begun, it would fill the disk and be of no use."""
+    """Raise a UserError if a checkpoint would not fit on the disk, before it is begun and fills the rest."""
     needed = sum(x.size * x.dtype.itemsize for x in leaves.values()) + SPARE
     free = shutil.disk_usage(saves.directory).free
     if free < needed:
         raise UserError(
             f"A checkpoint needs {needed / 1e6:,.1f} MB in {saves.directory}, where {free / 1e6:,.1f} MB are left: "
-            f"make room and start again, and the run goes on from the last one."
+            f"free some space and start again, and the run continues from the last one."
         )

@@ -1,4 +1,4 @@
-"""Whether a training is still finite."""
+"""The check that a training is finite."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,18 @@ from jaxtyping import Array, Bool
 
 from gan_jax.game import State
 
-GATING = ("loss/", "grad/")  # metrics that stop a run; others, such as a PSNR, may be infinite
+GATING = ("loss/", "grad/")  # metrics that must be finite; others, such as a PSNR, may be infinite
 
 
 def finite(state: State, metrics: dict[str, Array]) -> Bool[Array, ""]:
-    """Whether losses, gradient norms and the State are finite. What the game itself remembers may be ±∞, as the first
-    value of a running minimum is, but never NaN."""
+    """Whether the losses, the gradients' norms and the State are finite.
+
+    The game's own memory may contain ±∞, such as the initial value of a running minimum, but not NaN.
+
+    >>> state = State(jnp.int32(0), None, {"G": jnp.ones(2)}, {}, {}, {"game": jnp.array(jnp.inf)})
+    >>> bool(finite(state, {"loss/G": jnp.float32(0.5)})), bool(finite(state, {"loss/G": jnp.array(jnp.nan)}))
+    (True, False)
+    """
     kept = {name: tree for name, tree in state.memory.items() if name != "game"}
     gating = {name: value for name, value in metrics.items() if name.startswith(GATING)}
     inexact = lambda tree: [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]

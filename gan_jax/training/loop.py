@@ -1,4 +1,4 @@
-"""The loop: dispatch, log, save, stop. It knows neither scores nor pictures: those come as callbacks."""
+"""The training loop: dispatch, log, save, stop. Scores and pictures come as callbacks."""
 
 import signal
 import threading
@@ -27,7 +27,13 @@ from gan_jax.training.spec import game_at, zeros
 
 @dataclass(frozen=True)
 class Start:
-    """Where a training goes on from: round, State, and the meta of its checkpoint ({} of none)."""
+    """The point from which a training continues.
+
+    Attributes:
+        t: The round.
+        state: The State at that round.
+        meta: Meta of the checkpoint it was restored from; {} without one.
+    """
 
     t: int
     state: State
@@ -35,7 +41,7 @@ class Start:
 
 
 class NotFiniteError(Exception):
-    """What is not finite, and the dispatch in which it was found."""
+    """A training is no longer finite. Its arguments are what is not finite, and the dispatch (Played) that found it."""
 
 
 def loop(
@@ -50,18 +56,29 @@ def loop(
     logging: Logging,
     devices: Devices,
 ) -> tuple[int, State]:
-    """Play the rounds up to `steps`; returns the last round's number and State.
+    """Train up to round `steps`. On SIGTERM, SIGHUP and Ctrl-C the State is saved before the process ends.
 
-    folder: where metrics.jsonl and checkpoints/ are written, None for nowhere. as_run: (game, State) -> what callbacks
-    are handed. SIGTERM, SIGHUP and Ctrl-C save first, then act.
+    Args:
+        training: What is trained on what.
+        start: Where to continue from.
+        steps: The last round.
+        folder: Folder for metrics.jsonl and checkpoints/; None: nothing is written.
+        as_run: (game, state) -> the Run that callbacks get.
+        report: Output on the terminal.
+        saving: See `Saving`.
+        logging: See `Logging`.
+        devices: See `Devices`.
+
+    Returns:
+        (round, State) at the end.
 
     Raises:
-        NotFiniteError: a loss, a gradient or the State is no longer finite.
-        UserError: from the data's source, after the State before it was saved, and from files that cannot be written.
+        NotFiniteError: A loss, a gradient or the State is no longer finite.
+        UserError: A file cannot be written, or the data cannot be read (the State is saved first).
     """
     t, state = start.t, start.state
     if t >= steps > 0:
-        report.write(f"This run is at round {t:,} already, and {steps:,} were asked for: nothing is left to train.")
+        report.write(f"This run is already at round {t:,} of {steps:,}: there is nothing left to train.")
     with ExitStack() as stack:
         saves = None
         if folder:
@@ -75,7 +92,7 @@ def loop(
         log = Log(folder, report.row, logging.writers, epoch(training.data), read, began, now)
         stop = stack.enter_context(_stop_signals())
         periods = [logging.log_every, saving.checkpoint_every, *(every for every, *_ in logging.callbacks)]
-        pending: list[Callable[[], None]] = []  # deferred host work of earlier rounds, done while the next ones execute
+        pending: list[Callable[[], None]] = []  # deferred host work of earlier rounds, run while the next ones execute
         played, failed = None, []
         dispatches = play(training, feed, state, t, steps, periods, stop, devices.dispatch)
         for played in _until_an_error(dispatches, failed):
@@ -89,17 +106,17 @@ def loop(
                 pending.append(partial(log.row, played))
             with jax.set_mesh(training.layout.mesh):
                 pending += _observe(log, played, logging.callbacks, as_run, due)
-            # Read once: a signal that comes after this waits for the next round's save. Several processes must stop at
-            # the same round, so they hear of it through the program that they share.
+            # Read once: a signal that arrives later is handled after the next dispatch. Several processes must stop at
+            # the same round, so the flag is part of the compiled program that they share.
             stopping = bool(stop) if jax.process_count() == 1 else played.stop
             if saves and (due(saving.checkpoint_every) or stopping):
                 _save(saves, played, log, pending)
             elif saves:
                 checkpoint.seal(saves)
             if stopping:
-                stop.extend([] if stop else [signal.SIGTERM])  # another process was told
+                stop.extend([] if stop else [signal.SIGTERM])  # another process got the signal
                 break
-        if saves and failed and played and jax.process_count() == 1:  # the others know nothing of it
+        if saves and failed and played and jax.process_count() == 1:  # other processes have not failed
             _save(saves, played, log, pending)
         _run(pending)
         for error in failed:
@@ -108,7 +125,7 @@ def loop(
 
 
 def check_best(training: Training, state: State, saving: Saving, logging: Logging, t: int) -> None:
-    """UserError where `best` is neither a metric of the game nor a callback's number."""
+    """Raise a UserError if `saving.best` is neither a metric of the game at round t nor a number of a callback."""
     if not saving.best:
         return
     game = game_at(training.schedule, t)
@@ -116,7 +133,9 @@ def check_best(training: Training, state: State, saving: Saving, logging: Loggin
     scores = [name for _, _, *names in logging.callbacks for more in names for name in more]
     names = sorted([*jax.eval_shape(partial(game.each, one), state)[1], *scores])
     if saving.best.removeprefix("-") not in names:
-        raise UserError(f"This game has no metric {saving.best!r} to choose the best by: it has {', '.join(names)}.")
+        raise UserError(
+            f"There is no metric {saving.best!r} to choose the best checkpoint by: give one of {', '.join(names)}."
+        )
 
 
 def _due(t, steps, every):
@@ -124,29 +143,29 @@ def _due(t, steps, every):
 
 
 def _observe(log, played, callbacks, as_run, due):
-    """Call the callbacks that are due; returns what finishes them, as pending work."""
+    """Call the callbacks that are due; returns the functions that finish them, as deferred work."""
     began, run = time.perf_counter(), as_run(played.game, played.state)
     finishing = [f(run, played.step) for every, f, *_ in callbacks if due(every)]
-    log.mark += time.perf_counter() - began  # what a callback dispatches it first compiles
+    log.mark += time.perf_counter() - began  # a callback may compile a program first
     return [partial(log.found, played, finish) for finish in finishing if finish]
 
 
 def _run(pending):
-    """Do the deferred work, in order."""
+    """Run the deferred work in order."""
     for task in pending:
         task()
     pending.clear()
 
 
 def _save(saves, played, log, pending):
-    """Save the State of a round, once the deferred work is done and the State is found finite."""
+    """Save the State of a round, after the deferred work, which includes the check that it is finite."""
     _run(pending)
     seconds = time.perf_counter() - log.began
     checkpoint.save(saves, played.step, played.state, {"seconds": seconds, "metrics": log.at(played.step)})
 
 
 def _check_finite(played):
-    """NotFiniteError if the training, or every member of a population, is no longer finite."""
+    """Raise NotFiniteError if the training, or every member of a population, is no longer finite."""
     going = np.asarray(played.finite)
     if not going.any():
         broken = {name: np.asarray(m).flat[0] for name, m in played.metrics.items() if not np.isfinite(m).all()}
@@ -156,7 +175,7 @@ def _check_finite(played):
 
 
 def _until_an_error(dispatches: Iterator[Played], failed: list[UserError]) -> Iterator[Played]:
-    """`dispatches` up to a UserError of the data's source, which goes into `failed`: the State before it is sound."""
+    """`dispatches` up to a UserError while reading data, which is appended to `failed`: the last State is valid."""
     try:
         yield from dispatches
     except UserError as error:
@@ -165,8 +184,8 @@ def _until_an_error(dispatches: Iterator[Played], failed: list[UserError]) -> It
 
 @contextmanager
 def _stop_signals():
-    """A list that SIGTERM, SIGHUP (a closed terminal) and Ctrl-C append to; a second one acts at once. Afterwards,
-    what they mean."""
+    """Context with a list to which SIGTERM, SIGHUP (a closed terminal) and Ctrl-C append. Their usual effect follows at
+    its end, or at once for a second signal."""
     caught, before = [], {}
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)]
 
@@ -174,8 +193,10 @@ def _stop_signals():
         caught.append(number)
         signal.signal(number, before[number])
 
-    if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
-        heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores some
+    if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
+        heard = [
+            number for number in numbers if signal.getsignal(number) != signal.SIG_IGN
+        ]  # under nohup some are ignored
         before = {number: signal.signal(number, note) for number in heard}
     try:
         yield caught

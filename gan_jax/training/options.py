@@ -1,4 +1,4 @@
-"""What a training is and how it is run: frozen dataclasses that `train` fills in from its keyword arguments."""
+"""Options of a training that do not affect its result: frozen dataclasses made from `train`'s keyword arguments."""
 
 import dataclasses
 import math
@@ -16,12 +16,16 @@ Callback = tuple[int, Observe] | tuple[int, Observe, Sequence[str]]
 
 @dataclass(frozen=True)
 class Saving:
-    """When checkpoints are written, and which are kept beside the last two.
+    """When checkpoints are saved, and which are kept in addition to the last two.
 
-    checkpoint_every: rounds between checkpoints; the last round is always saved.
-    keep_every: checkpoints at multiples of this are kept for good.
-    best: the metric whose best checkpoint is kept: lower is better, of "-NAME" higher. Only checkpoints of rounds at
-        which it is logged are compared.
+    Attributes:
+        checkpoint_every: Rounds between checkpoints; the last round is always saved.
+        keep_every: Checkpoints at multiples of this are never deleted.
+        best: The metric whose best checkpoint is kept: the lowest, or for "-NAME" the highest. Only checkpoints of
+            rounds in which the metric is logged are compared.
+
+    >>> Saving(checkpoint_every=500).best is None
+    True
     """
 
     checkpoint_every: int = 1000
@@ -31,15 +35,19 @@ class Saving:
 
 @dataclass(frozen=True)
 class Logging:
-    """What is reported while a training runs.
+    """What is logged and shown during a training.
 
-    log_every: rounds between rows of metrics.jsonl.
-    callbacks: (every, f) or (every, f, names). f(run, step) is called each so many rounds and at the end. It dispatches
-        what it needs of run.state and may return a function that waits for the result, which is called while the next
-        rounds run. Numbers {name: value} that this one returns get a row of metrics.jsonl; `best` may be in `names`.
-    writers: functions that are called with each row of metrics.jsonl.
-    progress: whether to show a progress bar and rows.
-    verbose: whether every number of a row is shown, not only the losses.
+    Attributes:
+        log_every: Rounds between rows of metrics.jsonl.
+        callbacks: (every, f) or (every, f, names): f(run, step) is called every so many rounds and after the last one.
+            It may return a function without arguments, which is called while the next rounds run and may block; the
+            numbers {name: value} that this function returns are logged. `best` may be one of the `names`.
+        writers: Functions that are called with each row of metrics.jsonl.
+        progress: Whether to show a progress bar and rows of metrics.
+        verbose: Whether these rows show all metrics, not only the losses.
+
+    >>> Logging(callbacks=[(1000, lambda run, step: None)]).log_every
+    100
     """
 
     log_every: int = 100
@@ -51,13 +59,18 @@ class Logging:
 
 @dataclass(frozen=True)
 class Devices:
-    """Where a training runs.
+    """Where and how a training is computed.
 
-    devices: how many devices share the work, by default all there are; they must divide the batch.
-    split_from: weights, moments and averages of so many numbers or more are split over the devices; 0: none is.
-    dispatch: rounds to a dispatch, by default 1 for a Game on a CPU, else 10.
-    resident: a set of at most so many bytes is kept on every device; batches of a larger one are read by threads.
-    cache: whether compiled programs are kept between processes, in a folder under the user's cache directory.
+    Attributes:
+        devices: Number of devices, by default all. The batch size must be a multiple of it.
+        split_from: Weights, moments and averages with at least so many elements are sharded over the devices; 0: all
+            are replicated.
+        dispatch: Rounds per dispatch, by default 1 for a Game on a CPU and 10 otherwise.
+        resident: Data of at most so many bytes is copied to every device; larger data is read by threads.
+        cache: Whether to use a persistent compilation cache in the user's cache directory.
+
+    >>> Devices(devices=1).dispatch is None
+    True
     """
 
     devices: int | None = None
@@ -68,14 +81,21 @@ class Devices:
 
 
 def options(given: dict[str, Any]) -> tuple[Saving, Logging, Devices]:
-    """The three from `train`'s keyword arguments. UserError for a name that none of them has, and for a bad value."""
+    """`train`'s remaining keyword arguments as Saving, Logging and Devices.
+
+    Raises:
+        UserError: An argument is unknown, or a count is not a positive integer.
+
+    >>> options({"log_every": 10, "devices": 2})[1].log_every
+    10
+    """
     kinds = (Saving, Logging, Devices)
     names = {kind: [field.name for field in dataclasses.fields(kind)] for kind in kinds}
     known = [name for own in names.values() for name in own]
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, 1)
-            hint = f": did you mean {near[0]}?" if near else f": there are {', '.join(known)}."
+            hint = f": did you mean {near[0]}?" if near else f": its arguments are {', '.join(known)}."
             raise UserError(f"train has no argument {name!r}{hint}")
     counts = ("checkpoint_every", "keep_every", "log_every", "dispatch", "devices")
     check_counts(**{name: given[name] for name in counts if name in given})
@@ -86,7 +106,10 @@ def options(given: dict[str, Any]) -> tuple[Saving, Logging, Devices]:
 
 
 def check_counts(**counts: Any) -> None:
-    """UserError for a count that is no whole number of 1 or more; None stands for a default."""
+    """Raise a UserError for a count that is not a positive integer; None (a default) passes.
+
+    >>> check_counts(batch=64, devices=None)
+    """
     for name, count in counts.items():
         whole = isinstance(count, int) and not isinstance(count, bool) and 1 <= count < math.inf
         if count is not None and not whole:
@@ -94,8 +117,11 @@ def check_counts(**counts: Any) -> None:
 
 
 def check_seed(seed: Any) -> None:
-    """UserError for a seed that is none."""
+    """Raise a UserError for a seed that is not an integer from 0 to 2³² − 1.
+
+    >>> check_seed(0)
+    """
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise UserError(f"seed is a {type(seed).__name__}: give a whole number, such as 0.")
     if not 0 <= seed < 2**32:
-        raise UserError(f"seed is {seed}: it must be from 0 to {2**32 - 1}, or it would be cut to that.")
+        raise UserError(f"seed is {seed}: it must be from 0 to {2**32 - 1}.")

@@ -1,9 +1,9 @@
-"""The devices and processes that one training runs on: the only file that knows of them.
+"""Devices and processes: the sharding of a training's arrays.
 
-A training is one program on arrays that span all devices of all processes. The rows of a batch are spread over the
-mesh axis "data", the members of a population over "members"; everything else is replicated, or, where asked for, split
-by size. XLA adds the sums over devices, so means and batch statistics are those of the whole batch, and random numbers
-are drawn for the whole batch: a trajectory does not depend on where it runs.
+A training is one program on global arrays over all devices of all processes. Batches are sharded along the mesh axis
+"data", members of a population along "members"; everything else is replicated, or optionally sharded by size. XLA
+inserts the collectives, so means and batch statistics are those of the global batch, and random numbers are drawn for
+the global batch: up to rounding, a trajectory does not depend on the number of devices.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,14 @@ Tree = Any  # a pytree of arrays
 
 @dataclass(frozen=True)
 class Layout:
-    """A mesh with the axis "data", and "members" before it for a population.
+    """The sharding of a training's arrays.
 
-    split_from: leaves of the State of so many numbers or more, of each member, are split over "data"; 0: none is.
+    Attributes:
+        mesh: A mesh with the axis "data", for a population preceded by "members".
+        split_from: Leaves of the State with at least so many elements (per member) are sharded over "data"; 0: none.
+
+    >>> Layout(_mesh({"data": 1})).batches().spec[2]
+    'data'
     """
 
     mesh: Mesh
@@ -34,24 +39,24 @@ class Layout:
 
     @property
     def whole(self) -> NamedSharding:
-        """Replicated on every device."""
+        """The replicated sharding."""
         return NamedSharding(self.mesh, PartitionSpec())
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The mesh axis of a population's members, () of one training."""
+        """The mesh axis of a population's members; () for a single training."""
         return self.mesh.axis_names[:-1]
 
     def by_member(self) -> NamedSharding:
-        """Each device has its share of the members; replicated for one training."""
+        """Sharded over the members; replicated for a single training."""
         return NamedSharding(self.mesh, PartitionSpec(*self.members))
 
     def batches(self) -> NamedSharding:
-        """Of [rounds, slices, B, …], or [members, rounds, slices, B, …]: members and rows are spread."""
+        """The sharding of [rounds, slices, B, …] or [members, rounds, slices, B, …] over members and B."""
         return NamedSharding(self.mesh, PartitionSpec(*self.members, None, None, "data"))
 
     def state(self, x: jax.ShapeDtypeStruct | jax.Array) -> NamedSharding:
-        """The sharding of a leaf of the State: split along its longest axis that the devices divide, if it is large."""
+        """The sharding of a leaf of the State; a large one is sharded along its longest axis of divisible size."""
         first, data = len(self.members), self.mesh.shape["data"]
         own = x.shape[first:]
         axes = [axis for axis, length in enumerate(own) if length % data == 0]
@@ -61,23 +66,32 @@ class Layout:
         return NamedSharding(self.mesh, PartitionSpec(*self.members, *[None] * longest, "data"))
 
     def abstract(self, state: Tree) -> Tree:
-        """Shapes of a State, with the sharding of each leaf."""
+        """Shapes of a State with the sharding of each leaf."""
         place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.state(x))
         return jax.tree.map(place, state)
 
     def constrain(self, state: Tree) -> Tree:
-        """Inside a program: the State keeps its sharding."""
+        """The State constrained to its sharding. For use inside a jitted function."""
         return jax.tree.map(lambda x: lax.with_sharding_constraint(x, self.state(x)), state)
 
 
 def layout(batch: int, members: int = 0, devices: int | None = None, split_from: int = 0) -> Layout:
-    """The layout of one training (members = 0) or of a population, over all devices or the first so many.
+    """The layout of a training over several devices.
 
-    One training's batch must be divided by the devices. Of a population, as many devices as divide its members share
-    those, and of the rest as many as divide the batch share each member's.
+    For a population, the mesh axis "members" is the largest possible divisor of the number of members; the remaining
+    devices form the axis "data", as far as they divide the batch.
+
+    Args:
+        batch: Batch size; for a single training a multiple of the number of devices.
+        members: Size of the population; 0: a single training.
+        devices: Number of devices; None: all.
+        split_from: See `Layout`.
 
     Raises:
-        UserError: there are not so many devices, or they do not divide the batch.
+        UserError: There are fewer devices, or they do not divide the batch.
+
+    >>> layout(batch=64, devices=1).mesh.shape["data"]
+    1
     """
     count = devices or jax.device_count()
     if not 1 <= count <= jax.device_count():
@@ -103,7 +117,15 @@ def _mesh(shape):
 
 
 def place(tree: Tree, where: NamedSharding | Callable[[Any], NamedSharding]) -> Tree:
-    """The arrays of `tree`, which every process holds whole, on the devices of one sharding, or of where(leaf)."""
+    """Put a tree of arrays, which every process has in full, on the devices.
+
+    Args:
+        tree: A pytree of NumPy or JAX arrays.
+        where: A sharding for all leaves, or leaf -> sharding.
+
+    >>> place({"x": np.zeros(3)}, layout(batch=1, devices=1).whole)["x"].sharding.is_fully_replicated
+    True
+    """
 
     def put(x):
         sharding = where(x) if callable(where) else where
@@ -118,34 +140,46 @@ def place(tree: Tree, where: NamedSharding | Callable[[Any], NamedSharding]) -> 
 
 
 def share(batch: int) -> slice:
-    """The rows of each batch that this process reads."""
+    """The rows of a global batch that this process reads.
+
+    >>> share(64)
+    slice(0, 64, None)
+    """
     p, count = jax.process_index(), jax.process_count()
     return slice(p * batch // count, (p + 1) * batch // count)
 
 
 def join(tree: Tree, sharding: NamedSharding) -> Tree:
-    """Global arrays of what each process has read of them."""
+    """Global arrays from the rows that each process has read."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
 def whole(tree: Tree) -> Tree:
-    """Inside a program: replicated on every device of its mesh, so that every process can read it."""
+    """A tree replicated over the mesh, so that every process can read it. For use inside a jitted function.
+
+    >>> whole({"x": 1})  # without a mesh there is nothing to do
+    {'x': 1}
+    """
     if get_abstract_mesh().empty:
         return tree
     return jax.tree.map(lambda x: lax.with_sharding_constraint(x, PartitionSpec()), tree)
 
 
 def flag(layout: Layout, value: bool) -> jax.Array:
-    """bool [devices]: this process's own value on its devices. It never waits for the others."""
+    """bool [devices], with this process's value on its own devices. Does not wait for other processes."""
     every = NamedSharding(layout.mesh, PartitionSpec(layout.mesh.axis_names))
     return jax.make_array_from_callback((layout.mesh.size,), every, lambda index: np.full(1, value))
 
 
 def start(how: str) -> None:
-    """Join the other processes of a training, before anything else is done with JAX.
+    """Initialise distributed JAX. Must be called before any other use of JAX.
 
-    how: "auto" under SLURM, Open MPI, Kubernetes and on TPU pods; on plain hosts "HOST:PORT/PROCESSES/PROCESS", the
-    host being process 0's. UserError for another form.
+    Args:
+        how: "auto" under SLURM, Open MPI, Kubernetes and on TPU pods; otherwise "HOST:PORT/PROCESSES/PROCESS", with the
+            address of process 0, the number of processes, and the index of this one.
+
+    Raises:
+        UserError: `how` has another form.
     """
     if how == "auto":
         jax.distributed.initialize()
@@ -162,12 +196,20 @@ def start(how: str) -> None:
 
 
 def first() -> bool:
-    """Whether this process is the one that writes."""
+    """Whether this is process 0, the one that writes files.
+
+    >>> first()
+    True
+    """
     return jax.process_index() == 0
 
 
 def first_alone(f: Callable[[], Any]) -> None:
-    """f() in the first process, while the others wait. A UserError there is one in all of them."""
+    """Call f in process 0 while the others wait; a UserError there is raised in all of them.
+
+    >>> first_alone(lambda: print("once"))
+    once
+    """
     message = ""
     if first():
         try:
@@ -181,6 +223,6 @@ def first_alone(f: Callable[[], Any]) -> None:
 
 
 def _broadcast(text):
-    """The first process's text, in all."""
+    """The text of process 0, in every process."""
     own = np.frombuffer(text.encode()[:1000].ljust(1000, b"\0"), np.uint8)
     return bytes(multihost_utils.broadcast_one_to_all(own)).rstrip(b"\0").decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""What a person sees while a training runs: a progress bar, about ten rows, and a word when one side wins."""
+"""Output on the terminal during a training: a progress bar, about ten rows of metrics, and a warning when D wins."""
 
 import re
 import time
@@ -8,18 +8,28 @@ from typing import Any
 
 from gan_jax.training import parallel
 
-ROWS = 10  # of a run, about
-WINS = 0.98, 0.02, 3  # D's probabilities on real and fake x, and for how many rows, before G is said to learn little
+ROWS = 10  # about so many in a run
+WINS = 0.98, 0.02, 3  # D wins if D(x) is above, D(G(z)) below, for so many rows in a row
 REAL, FAKE = "D(x)", ("D(G(z)) after", "D(G(z))", "D(G(z)) before")
 WIDTH = 10  # characters of a column
 
 
 @dataclass
 class Report:
-    """A context in which a training reports; nothing is printed with `progress` off, or by any process but the first.
+    """Context manager that prints the progress of a training, in the first process only.
 
-    steps: the last round. start: the round that the training goes on from. verbose: every number of every row.
-    header: a line that says what is trained.
+    Attributes:
+        steps: The last round.
+        start: The round from which the training is resumed.
+        progress: False: nothing is printed.
+        verbose: Print every row with all its numbers.
+        header: A first line about what is trained.
+        bar: The progress bar.
+        began: When it started.
+        compiling: Whether the first program is still being compiled.
+        columns: Names of the columns.
+        shown: Tenths of the run for which a row has been printed.
+        winning: The last consecutive rounds in which D wins.
     """
 
     steps: int
@@ -31,11 +41,12 @@ class Report:
     began: float = 0.0
     compiling: bool = True
     columns: list[str] = field(default_factory=list)
-    shown: int = -1  # tenths of the run that rows have been shown of
-    winning: list[int] = field(default_factory=list)  # rounds in a row at which D has won
+    shown: int = -1
+    winning: list[int] = field(default_factory=list)
 
     @property
     def quiet(self) -> bool:
+        """Whether nothing is printed."""
         return not (self.progress and parallel.first())
 
     def __enter__(self) -> "Report":
@@ -51,24 +62,24 @@ class Report:
         self.bar.close()
 
     def write(self, line: str) -> None:
-        """A line above the bar."""
+        """Print a line above the progress bar."""
         if not self.quiet:
             self.bar.write(line) if self.bar else print(line)
 
     def advance(self, t: int) -> None:
-        """The bar, at round t."""
+        """Move the progress bar to round t."""
         self.bar.update(t - self.bar.n)
 
     def compiled(self) -> None:
-        """Say once how long the first program took."""
+        """Print how long the first program took to compile."""
         if self.compiling and not self.quiet:
             self.compiling = False
             self.bar.set_description_str("", refresh=False)
             self.write(f"compiled in {time.perf_counter() - self.began:.1f} s")
 
     def row(self, row: dict[str, Any], notes: Sequence[str] = ()) -> None:
-        """Show a row of metrics.jsonl: about ten in a run, or all of them, with every number, if `verbose`."""
-        for note in notes:  # of members that rest: said even without progress
+        """Print a row of metrics: about ten rows in a run, or with `verbose` all of them with all their numbers."""
+        for note in notes:  # about members that are no longer finite: printed even without progress
             self.bar.write(note)
         if self.quiet:
             return
@@ -97,7 +108,7 @@ class Report:
         self.write(f"{row['step']:>9,} {row['step'] / self.steps:>4.0%}" + " " + "".join(cells))
 
     def _warn(self, row):
-        """A word when D has won for some rows, where it reports probabilities."""
+        """Print a warning when D has won for some rows, if it reports probabilities."""
         real, fake = row.get(REAL), next((row[name] for name in FAKE if name in row), None)
         if real is None or fake is None:
             return
@@ -106,7 +117,7 @@ class Report:
         if len(self.winning) == rows:
             self.write(
                 f"D wins: D(x) {real:.2f}, D(G(z)) {fake:.2f} since round {self.winning[0]:,}, so G learns little. "
-                "Try a gradient penalty, a lower rate of D, or fewer moves of D."
+                "Try a gradient penalty, a lower learning rate of D, or fewer moves of D."
             )
 
 

@@ -1,4 +1,4 @@
-"""Dispatching rounds: some to a program, never across a change of the game or the end of a period."""
+"""Dispatching rounds: several per compiled program, but never across a change of game or the end of a period."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,16 @@ Tree = Any  # a pytree of arrays
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained on what: everything that determines the trajectory, and where it runs.
+    """A game, its data, and everything else that determines a trajectory.
 
-    origin: of a fork, the round that it begins at and how far its parent had read the data by then.
+    Attributes:
+        schedule: Round -> Game or Population.
+        data: The data set or sets.
+        batch: Batch size.
+        seed: Seed of initialisation, noise and data order.
+        spec: Shapes of a batch.
+        layout: Devices.
+        origin: For a fork, its first round and its parent's position in the data at that round.
     """
 
     schedule: Schedule
@@ -46,24 +53,27 @@ class Training:
         return self.layout.abstract(abstract_state(game_at(self.schedule, t), self.spec))
 
     def initial(self, weights: State | None = None) -> State:
-        """The State at round 0; with `weights`, those of that State, its averages and memory. UserError if they do not
-        fit."""
+        """The State at round 0, optionally with the weights, averages and memory of another State.
+
+        Raises:
+            UserError: These weights do not fit the networks.
+        """
         state = self.initialise(self.schedule(0))
         return state if weights is None else _with_weights(state, weights)
 
     def initialise(self, game: Games, paths: tuple[str, ...] | None = None) -> Any:
-        """The State of `game` at round 0, or a list of the leaves at the paths named, and nothing else is computed."""
+        """The State of `game` at round 0, or a list of its leaves at some paths, without computing the others."""
         game = game.with_numbers(parallel.place(game.numbers, self.layout.by_member()))
         with jax.set_mesh(self.layout.mesh):
             return _initial(game, seed=self.seed, layout=self.layout, spec=_Static(self.spec), paths=paths)
 
     def position(self, t: int) -> Position:
-        """How far the data has been read at the end of round t."""
+        """Number of examples read from each data set by the end of round t."""
         return feeds.position_at(self.schedule, self.data, self.batch, t, self.origin)
 
 
 class _Static:
-    """A Spec as a static argument of a program: it is compared by what it says."""
+    """A hashable Spec, for a static argument of a compiled function."""
 
     def __init__(self, spec):
         self.spec, self.text = spec, repr(spec)
@@ -89,7 +99,7 @@ def _name(path):
 
 
 def _with_weights(state, weights):
-    """`state` with the weights, averages and memory of another; its rule and conditional moves begin anew."""
+    """`state` with the weights, averages and memory of another, but its own memory of the rule and skipped moves."""
     started = carry(state, weights, ("params", "ema", "memory"))
     theirs = {id(x) for x in jax.tree.leaves(weights.params)}
     for name, params in started.params.items():
@@ -100,16 +110,27 @@ def _with_weights(state, weights):
 
 
 class Played(NamedTuple):
-    """A dispatch that is under way: the State after it, and the metrics of its last round."""
+    """The result of a dispatch, which may still be executing.
+
+    Attributes:
+        step: The round after it.
+        game: The Game or Population.
+        state: The State after it.
+        metrics: {name: scalar or [members]} of its last round.
+        finite: Whether its losses, gradients and State are finite, scalar or [members].
+        position: Position in the data after it.
+        compiling: Whether its program was compiled for it.
+        stop: Whether some process got a signal to stop, as of an earlier dispatch.
+    """
 
     step: int
     game: Games
     state: State
-    metrics: dict[str, jax.Array]  # [] or [members]
-    finite: jax.Array  # [] or [members]: of all its rounds, and the State
+    metrics: dict[str, jax.Array]
+    finite: jax.Array
     position: Position
-    compiling: bool  # whether the dispatch was a program's first
-    stop: bool  # whether some process was told to stop, rounds before
+    compiling: bool
+    stop: bool
 
 
 def play(
@@ -122,11 +143,22 @@ def play(
     stop: list[int],
     dispatch: int | None = None,
 ) -> Iterator[Played]:
-    """Dispatch the rounds from t to `steps`. `stop` is read at each dispatch: this process was told to end."""
+    """Dispatch the rounds from t to `steps`, yielding after each dispatch.
+
+    Args:
+        training: What is trained on what.
+        feed: Where batches come from.
+        state: The State at round t, whose buffers are donated.
+        t: The round to start from.
+        steps: The last round.
+        periods: No dispatch crosses a multiple of one of these.
+        stop: Non-empty once this process should stop; read at each dispatch.
+        dispatch: Maximal number of rounds per dispatch; None: 1 for a Game on a CPU, otherwise 10.
+    """
     schedule, layout = training.schedule, training.layout
     game, compiled, previous, change = game_at(schedule, t), set(), None, changes(training)
     longest = dispatch or (1 if game.axis == 0 and jax.default_backend() == "cpu" else 10)
-    flags = {told: parallel.flag(layout, told) for told in (False, True)}
+    flags = {value: parallel.flag(layout, value) for value in (False, True)}
     state, position = parallel.place(state, layout.state), training.position(t)
     place = lru_cache(maxsize=None)(lambda game: game.with_numbers(parallel.place(game.numbers, layout.by_member())))
     while t < steps:
@@ -137,15 +169,15 @@ def play(
         k = next((i for i in range(1, most) if schedule(t + i) is not game), most)
         own, new = feed.take(game, position, k), (game, k) not in compiled
         start = parallel.place(np.int32(t), layout.whole)
-        guard = "allow" if _debugging() else "disallow"  # op by op, constants are transferred
+        guard = "allow" if _debugging() else "disallow"  # without jit, constants are transferred
         with jax.transfer_guard(guard), jax.set_mesh(layout.mesh):
-            state, metrics, good, told = _rounds(
+            state, metrics, good, stopped = _rounds(
                 place(game), state, feed.shared, own, start, flags[bool(stop)], layout=layout, make=feed.make
             )
         compiled.add((game, k))
         t, position = t + k, feeds.advance(position, training.data, game, training.batch, k)
-        jax.block_until_ready(previous)  # one dispatch under way, one waiting: never a longer queue
-        stopping, previous = previous is not None and bool(np.asarray(previous[1])), (metrics, told)
+        jax.block_until_ready(previous)  # at most one dispatch executing and one queued
+        stopping, previous = previous is not None and bool(np.asarray(previous[1])), (metrics, stopped)
         yield Played(t, game, state, metrics, good, position, new, stopping)
 
 
@@ -156,10 +188,10 @@ def _debugging():
 
 
 def changes(training: Training) -> Callable[[Games, Games, State], State]:
-    """(game before, game, State) -> the State as the next game continues it.
+    """The function (previous game, next game, State) -> State with which the next game continues.
 
-    What fits is carried, and only what is new is initialised; an average that was not kept so far begins at the
-    weights. Between games whose States are alike, nothing is done.
+    Leaves that fit are carried over and only new ones are initialised; a new average starts at the weights. Between
+    games whose States have the same structure it is the identity.
     """
     shapes = lru_cache(maxsize=None)(lambda game: abstract_state(game, training.spec))
 
@@ -187,11 +219,10 @@ def changes(training: Training) -> Callable[[Games, Games, State], State]:
 
 @partial(per_game, donate_argnums=1)
 def _rounds(games, state, shared, own, t, stop, *, layout, make):
-    """The rounds of `own` [k, slices, B, …], with members first, as one program: (State, the last round's metrics,
-    whether all rounds and the State are finite, whether any process was told to stop).
+    """k rounds as one program, with the input `own` [k, slices, B, …], or [members, k, …].
 
-    A member that is not finite rests: it keeps its last good State, whose step says that it is behind. The others go
-    on.
+    Returns (State, metrics of the last round, whether all rounds are finite, whether any process got a signal to stop).
+    A member of a population that is not finite keeps its last finite State; its step then lags behind the others.
     """
 
     def rounds(game, state, own, shared):
@@ -202,14 +233,14 @@ def _rounds(games, state, shared, own, t, stop, *, layout, make):
         state, every = lax.scan(one, state, own)
         return state, jax.tree.map(lambda m: m[-1], every), finite(state, every)
 
-    def resting(game, state, own, shared, t):
+    def if_finite(game, state, own, shared, t):
         new, metrics, good = rounds(game, state, own, shared)
         good &= state.step == t
         choose = lambda a, b: a if a is b else jnp.where(good, a, b)
         return jax.tree.map(choose, new, state), metrics, good
 
     if games.axis:
-        state, metrics, good = games.each(resting, state, own, shared=(shared, t))
+        state, metrics, good = games.each(if_finite, state, own, shared=(shared, t))
     else:
         state, metrics, good = games.each(rounds, state, own, shared=(shared,))
     return layout.constrain(state), parallel.whole(metrics), parallel.whole(good), parallel.whole(stop.any())

@@ -1,4 +1,4 @@
-"""Where rows of metrics go beside metrics.jsonl; each writer is row -> None."""
+"""Loggers in addition to metrics.jsonl: functions row -> None."""
 
 import getpass
 import hashlib
@@ -12,7 +12,11 @@ from gan_jax.errors import UserError
 
 
 def tensorboard(folder: Path) -> Callable[[dict], None]:
-    """Scalars for TensorBoard in the run's folder, opened at the first row; needs the extra [tb]."""
+    """A writer of TensorBoard scalars to tensorboard/ in the run's folder, created with the first row.
+
+    Raises:
+        UserError: tensorboardX is not installed (the extra [tb]).
+    """
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
@@ -28,7 +32,16 @@ def tensorboard(folder: Path) -> Callable[[dict], None]:
 
 
 def wandb(folder: Path, title: str, config: dict[str, Any]) -> Callable[[dict], None]:
-    """Weights & Biases, one run for each folder, continued when the run is; needs the extra [wandb]."""
+    """A writer to Weights & Biases. Each run folder is one run there, which is resumed with the training.
+
+    Args:
+        folder: The run's folder.
+        title: Name of the run, such as "dcgan:digits".
+        config: Its hyper-parameters.
+
+    Raises:
+        UserError: wandb is not installed (the extra [wandb]).
+    """
     try:
         import wandb as service
     except ImportError:
@@ -39,6 +52,6 @@ def wandb(folder: Path, title: str, config: dict[str, Any]) -> Callable[[dict], 
 
 
 def _identity(folder):
-    """The run's id: its folder's name, and digits that differ for other users, machines and folders of that name."""
+    """The run's id: the folder's name and a hash of user, machine and path."""
     whole = f"{getpass.getuser()} {platform.node()} {folder.resolve()}"
     return f"{folder.name}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"

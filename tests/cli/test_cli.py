@@ -227,7 +227,7 @@ WORDS = {
     "digits --run file/run": "HERE/file/run cannot be written (Not a directory): give another --run.",
     "digits --run few": "HERE/few is not empty and holds no run: give another --run.",
     "digits --from few": "few is not a run: it has no config.json. Give the folder that --run named.",
-    "digits --best FID": "This game has no metric 'FID' to choose the best by: it has D(G(z)) after, D(G(z)) before",
+    "digits --best FID": "There is no metric 'FID' to choose the best checkpoint by: give one of D(G(z)) after",
 }
 
 

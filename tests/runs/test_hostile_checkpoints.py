@@ -44,7 +44,7 @@ def spoilt(saved, tmp_path, swept):
         try:
             checkpoint.restore(folder, lambda step: LIKE)
         except UserError as error:
-            return [str(error).partition(". None is left")[0]]
+            return [str(error).partition(". No intact checkpoint is left")[0]]
         return []
 
     return restore
@@ -102,8 +102,8 @@ def test_a_checkpoint_reaches_nothing_outside_of_itself(spoilt, tmp_path):
     for text in ("[]", "3", "null", DEEP, '[["a", "b", "c"]]', "\x00"):
         assert spoilt(seal(text), sealed=False), text
     link = lambda folder: (folder / "state" / "d" / "x").symlink_to(tmp_path / "outside" / "secret")
-    assert "x is no plain file" in spoilt(link, sealed=False)[0]
-    assert "x is no plain file" in spoilt(lambda folder: os.mkfifo(folder / "x"), sealed=False)[0]
+    assert "x is not a regular file" in spoilt(link, sealed=False)[0]
+    assert "x is not a regular file" in spoilt(lambda folder: os.mkfifo(folder / "x"), sealed=False)[0]
 
     def odd_steps(folder):
         (folder.parent / "7").symlink_to(tmp_path / "outside")

@@ -49,7 +49,7 @@ def test_another_game_in_the_folder_is_refused(tmp_path):
 def test_a_run_that_is_there_says_where_it_is(tmp_path, capsys):
     train(run=tmp_path / "run")
     train(2, run=tmp_path / "run", progress=True)
-    assert "at round 4 already, and 2 were asked for" in capsys.readouterr().out
+    assert "already at round 4 of 2" in capsys.readouterr().out
 
 
 def test_a_run_of_ones_own_game_has_pictures(tmp_path):
@@ -121,7 +121,7 @@ def test_bad_arguments_are_named(how, said):
 def test_a_key_is_no_seed_and_a_name_no_game():
     with pytest.raises(UserError, match=r"seed is a .*: give a whole number"):
         check_seed(jax.random.key(0))
-    with pytest.raises(UserError, match="A str is no game"):
+    with pytest.raises(UserError, match="game is a str"):
         as_schedule.__wrapped__("dcgan")
 
 

@@ -168,7 +168,7 @@ def test_when_all_are_damaged_nothing_starts_afresh_in_silence(tmp_path):
     write(tmp_path, [1, 2])
     for step in "12":
         (tmp_path / step / "meta" / "metadata").write_text("{}")
-    with pytest.raises(UserError, match=r"/2 is damaged .*/1 is damaged .*None is left"):
+    with pytest.raises(UserError, match=r"/2 is damaged .*/1 is damaged .*No intact checkpoint is left"):
         read(tmp_path)
 
 
@@ -270,7 +270,7 @@ def test_a_save_that_fails_in_the_background_is_noticed_at_the_next_look(tmp_pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, handler)
-    with pytest.raises(UserError, match=r"could not be written to .* \(File too large\): mend that and start again"):
+    with pytest.raises(UserError, match=r"could not be written to .* \(File too large\): fix that and start again"):
         checkpoint.seal(saves)
     with contextlib.suppress(UserError):  # Orbax may tell of it again
         checkpoint.close(saves)

@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_behind_a_change_gives_way_to_one_before_it(tmp_pat
 
 
 def test_a_schedule_whose_games_are_made_anew():
-    with pytest.raises(UserError, match="makes a new Game at each call: make its Games beforehand"):
+    with pytest.raises(UserError, match="returns a new Game at each call: make its Games beforehand"):
         train(lambda t: alone((move("G"),)), POINTS, steps=1)
 
 

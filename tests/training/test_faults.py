@@ -138,7 +138,9 @@ def fill(monkeypatch):
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "sha256.json.tmp"])
 def test_a_full_disk_stops_the_run_and_keeps_its_checkpoint(tmp_path, straight, fill, monkeypatch, name):
-    said = rf"{name.removesuffix('.tmp')} cannot be written \(No space left on device\): .* goes on from its last check"
+    said = (
+        rf"{name.removesuffix('.tmp')} cannot be written \(No space left on device\): .* continues from its last check"
+    )
     with pytest.raises(UserError, match=said):
         train(
             GAME,
@@ -170,7 +172,7 @@ def test_a_picture_on_a_full_disk(shell):
     code, _, err = shell(*words, "--steps", 6)
     last = err.splitlines()[-1]
     assert code == 2 and "3.png cannot be written (No space left on device)" in last
-    assert last.endswith("The run goes on from its last checkpoint when started again.")
+    assert last.endswith("Started again, the run continues from its last checkpoint.")
     draft.unlink()
     assert shell(*words, "--steps", 6)[0] == 0 and Path("run/samples/6.png").exists()
 
@@ -179,7 +181,9 @@ def test_a_checkpoint_that_would_not_fit_is_not_begun(tmp_path, monkeypatch, str
     usage = shutil.disk_usage(tmp_path)
     free = iter([usage.free, 10**6])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
-    with pytest.raises(UserError, match=r"A checkpoint needs 1.1 MB in .*, where 1.0 MB are left: make room and start"):
+    with pytest.raises(
+        UserError, match=r"A checkpoint needs 1.1 MB in .*, where 1.0 MB are left: free some space and start"
+    ):
         train(GAME, POINTS, steps=25, run=tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["10"]
     monkeypatch.undo()

@@ -203,6 +203,8 @@ def test_what_is_kept(tmp_path, best):
 
 
 def test_a_metric_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"no metric 'FID' to choose the best by: it has D\(G\(z\)\) after, .*lr/G\."):
+    with pytest.raises(
+        UserError, match=r"no metric 'FID' to choose the best checkpoint by: give one of D\(G\(z\)\) after, .*lr/G\."
+    ):
         train(OWN, POINTS, steps=1, best="FID", run=tmp_path / "run")
     assert not (tmp_path / "run").exists()
