@@ -3,8 +3,8 @@
     python benchmarks/progress.py runs/clothing --data FOLDER_OR_TAR --out experiments/results/clothing.json
 
 The unbiased squared kernel distance (polynomial of degree 3, pixels in [-1, 1]) between 1,000 samples and 2,000
-training images, or half of fewer than 4,000. The floor is the distance between those and as many others. If the run averages its
-generator, samples are from the averaged weights; those of the unaveraged weights are measured too.
+training images, or half of fewer than 4,000. The floor is the distance between those and as many others. If the run
+averages its generator, samples are from the averaged weights; those of the unaveraged weights are measured too.
 """
 
 from dataclasses import replace
