@@ -12,10 +12,10 @@ networks. ICLR 2016. arXiv:1511.06434
     python experiments/dcgan.py mnist --data DIR --steps 2000 --seed 3 --run runs/mnist
     python experiments/dcgan.py faces --data FOLDER_OR_TAR --flip
 
-Differs: the mnist tutorial reads 234 full batches and a smaller one an epoch, here an epoch's end and the next one's
-beginning share a batch. Samples are made with running batch statistics; the faces tutorial uses the batch's own. D's
-running statistics, which nothing uses, advance in D's moves alone. The founding article sums up D's two errors as
-their mean: --weight-D 0.5, and lets G wait while it wins: --order waiting.
+Differs: both tutorials read a smaller batch at the end of each epoch (mnist: 234 full ones and one of 96), here an
+epoch's end and the next one's beginning share a batch. Samples are made with running batch statistics; the faces
+tutorial uses the batch's own. D's running statistics, which nothing uses, advance in D's moves alone. The founding
+article sums up D's two errors as their mean: --weight-D 0.5, and lets G wait while it wins: --order waiting.
 """
 
 from dataclasses import dataclass, replace
