@@ -1,5 +1,7 @@
+import contextlib
 import gc
 import importlib.util
+import io
 import os
 import signal
 import sys
@@ -87,6 +89,21 @@ def swept():
     """Orbax leaves unfinished coroutines behind a read or write that fails: collected here, not in the next test."""
     yield
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def mlp_run(tmp_path_factory):
+    """(folder, what was printed) of `python mlp.py small`, four rounds."""
+    from gan_jax import cli  # not above: pytest reads this file before types are checked
+    from gan_jax.runs import paper as papers
+
+    folder, file = tmp_path_factory.mktemp("mlp"), ROOT / "tests" / "papers" / "mlp.py"
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said := io.StringIO()):
+        patch.chdir(folder)
+        patch.setattr(papers, "FOLDER", file.parent)
+        patch.setattr(sys, "argv", ["mlp.py", "small", *OFTEN])
+        cli.experiment(str(file))
+    return folder / "runs" / "mlp-small", said.getvalue()
 
 
 @pytest.fixture

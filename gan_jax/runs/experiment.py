@@ -6,11 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
 from gan_jax import data as sources
 from gan_jax import population, show
@@ -30,8 +29,6 @@ from gan_jax.training import writers
 from gan_jax.training.cache import keep_programs
 from gan_jax.training.spec import as_schedule, zeros
 
-Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-
 
 @dataclass(frozen=True)
 class Options:
@@ -40,8 +37,8 @@ class Options:
     run: str = ""  # the run's folder; by default runs/PAPER-PRESET
     epochs: float = 0.0  # another way to say --steps
     seeds: int = 0  # so many trainings as one program, from --seed on; 0: one
-    sweep: Repeated = ()  # FIELD=VALUE,VALUE,… of the recipe: a training for each, times the seeds; may be repeated
-    start: Annotated[str, tyro.conf.arg(name="from")] = ""  # a run whose weights this one starts from
+    sweep: tuple[str, ...] = ()  # FIELD=VALUE,VALUE,… of the recipe: a training for each, times the seeds
+    from_: str = ""  # a run whose weights this one starts from
     log_every: int = 100  # rounds
     sample_every: int = 500
     checkpoint_every: int = 1000
@@ -118,7 +115,7 @@ def run_games(paper: Paper, title: str, config: Any, options: Options, games: An
         batch=config.batch,
         seed=config.seed,
         run=folder,
-        start=load(options.start) if options.start else None,
+        start=load(options.from_) if options.from_ else None,
         log_every=options.log_every,
         checkpoint_every=options.checkpoint_every,
         keep_every=options.keep_every or None,

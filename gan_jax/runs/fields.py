@@ -1,83 +1,94 @@
 """Which values a field of a Config may have: one rule, used by the flags and by whatever loads a run.
 
-A number's range is its field's own, `field(default=…, metadata={"least": -1, "most": 1})`, or else the one below of its
-name (`width_G` has that of `width`), or else that of its type. The default is always allowed.
+The range of a number is its field's own, `field(default=…, metadata={"least": -1, "most": 1})`, or else the one of its
+name below (`width_G` has that of `width`), or else that of its type. The default is always allowed.
 """
 
 import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gan_jax.errors import UserError, nearest
 
-BIG = 2**53  # integers up to here are exact in JSON
-FLOAT = float(2**128)  # float32's end
-# Of fields that papers share, by the whole name or by what stands before its first _.
-RANGES: dict[str, tuple[int | float, int | float]] = {
-    "steps": (1, BIG),
-    "schedule": (1, BIG),
-    "batch": (1, 2**31),
-    "seed": (0, 2**32 - 1),
-    "samples": (1, 2**31),
-    "size": (1, 2**16),
-    "channels": (1, 2**10),
-    "latent": (1, 2**20),
-    "width": (1, 2**16),
-    "lr": (0, FLOAT),
-    "beta1": (0, 1),
-    "beta2": (0, 1),
+BIG = 2**53  # whole numbers up to here are exact in JSON
+FLOAT = float(2**128)  # float32 ends here
+WHOLE = {  # ranges of whole numbers, by a field's name or what stands before its first _
+    **dict.fromkeys(("steps", "schedule", "log_every", "sample_every", "checkpoint_every"), (1, BIG)),
+    **{"seed": (0, 2**32 - 1), "batch": (1, 2**31), "samples": (1, 2**31)},
+    **{"size": (1, 2**16), "channels": (1, 2**10), "latent": (1, 2**20), "width": (1, 2**16)},
 }
-MOST, TIMES = 1000, 100  # other whole numbers go up to MOST, or to TIMES the default where that is more
+REAL = {"lr": (0, FLOAT), "beta1": (0, 1), "beta2": (0, 1)}
+MOST, TIMES = 1000, 100  # other whole numbers go from 0 up to MOST, or to TIMES the default where that is more
 PLAIN = (bool, int, float, str)
 
 
-def kinds(config: Any) -> dict[str, Any]:
-    """{field: type} of a dataclass."""
+@dataclass(frozen=True)
+class Field:
+    """A name, its type, its default, and the range of its numbers."""
+
+    name: str
+    kind: Any
+    default: Any
+    least: int | float
+    most: int | float
+
+
+def of(config: Any, most: int = MOST) -> dict[str, Field]:
+    """The fields of a dataclass, by name.
+
+    Args:
+        config: An instance; its values are the defaults.
+        most: What a whole number without a range of its own may be at most.
+    """
     hints = get_type_hints(type(config))
-    return {field.name: hints[field.name] for field in dataclasses.fields(config)}
+    stated = lambda field: {key: field.metadata[key] for key in ("least", "most") if key in field.metadata}
+    return {
+        field.name: dataclasses.replace(
+            named(field.name, hints[field.name], getattr(config, field.name), most), **stated(field)
+        )
+        for field in dataclasses.fields(config)
+    }
 
 
-def limits(config: Any, name: str) -> tuple[int | float, int | float]:
-    """The least and the most that a number of this field may be."""
-    field = type(config).__dataclass_fields__[name]
-    default = getattr(config, name) if field.default is dataclasses.MISSING else field.default
-    size = abs(default) if type(default) is int else 0
-    usual = (-FLOAT, FLOAT) if _holds(float, kinds(config)[name]) else (0, max(MOST, TIMES * size))
-    least, most = RANGES.get(name) or RANGES.get(name.partition("_")[0]) or usual
-    return field.metadata.get("least", least), field.metadata.get("most", most)
+def named(name: str, kind: Any, default: Any, most: int = MOST) -> Field:
+    """A field with the range of its name or type."""
+    if _holds(float, kind):
+        ranges, usual = REAL, (-FLOAT, FLOAT)
+    else:
+        ranges, usual = WHOLE, (0, max(most, TIMES * abs(default)) if type(default) is int else most)
+    return Field(name, kind, default, *(ranges.get(name) or ranges.get(name.partition("_")[0]) or usual))
 
 
-def check(config: Any, name: str, value: Any) -> Any:
+def check(field: Field, value: Any) -> Any:
     """The value as the field holds it: a list from JSON as a tuple, a whole number of a float field as a float.
 
     Raises:
-        UserError: the value is not of the field's type, or out of its range. The sentence starts with "is".
+        UserError: The value is not of the field's type, or out of its range. The sentence starts with "is".
     """
-    kind, default = kinds(config)[name], getattr(config, name)
-    if not fits(value, kind):
-        raise UserError(f"is {value!r:.40}: it must be {describe(kind)}.")
-    if value == default or get_origin(kind) is Literal:
-        return default
-    least, most = limits(config, name)
+    if not fits(value, field.kind):
+        raise UserError(f"is {value!r:.40}: it must be {describe(field.kind)}.")
+    if value == field.default or get_origin(field.kind) is Literal:
+        return value
     for number in value if isinstance(value, tuple | list) else (value,):
-        if type(number) in (int, float) and not least <= number <= most:
-            end = f"{least:,} or more" if number < least else f"{most:,} or less"
+        if type(number) in (int, float) and not field.least <= number <= field.most:
+            end = f"{field.least:,} or more" if number < field.least else f"{field.most:,} or less"
             raise UserError(f"is {number!r:.40}: it must be {end}.")
     if isinstance(value, list):
         return tuple(value)
-    return float(value) if type(value) is int and not _holds(int, kind) else value
+    return float(value) if type(value) is int and not _holds(int, field.kind) else value
 
 
 def replaced(title: str, config: Any, values: Mapping[str, Any]) -> Any:
     """`config` with values as a run's config.json has them. UserError for a field or a value that it cannot have."""
-    known, new = kinds(config), {}
+    known, new = of(config), {}
     for name, value in values.items():
         if name not in known:
-            raise UserError(f"{title} has no field {name!r}{nearest(name, known)}.")
+            raise UserError(f"{title} has no field {name!r:.60}{nearest(name, known)}.")
         try:
-            new[name] = check(config, name, value)
+            new[name] = check(known[name], value)
         except UserError as error:
             raise UserError(f"{title}: {name} {error}") from None
     return dataclasses.replace(config, **new)
@@ -85,10 +96,11 @@ def replaced(title: str, config: Any, values: Mapping[str, Any]) -> Any:
 
 def check_types(where: str, config: Any) -> None:
     """UserError for a field of a type that neither a flag nor JSON can carry."""
-    for name, kind in kinds(config).items():
-        if not _is_plain(kind):
+    for name, field in of(config).items():
+        if not _is_plain(field.kind):
+            kind = getattr(field.kind, "__name__", field.kind)
             raise UserError(
-                f"{where}: field {name!r} is of type {getattr(kind, '__name__', kind)}, which a flag cannot carry: use"
+                f"{where}: field {name!r} is of type {kind}, which a flag cannot carry: use"
                 " bool, int, float, str, a Literal of such, a tuple of them, or one of them | None."
             )
 

@@ -29,7 +29,7 @@ def pixels(path):
 def trained(shell):
     code, out, _ = shell("swap.py", "--run", "r", *OFTEN, "--score-every", 2, "--score-n", 50, "--best", "score/l1/B")
     assert code == 0
-    assert out.splitlines()[-1] == "More translations: python -m gan_jax translate r --to B --input FOLDER --out FOLDER"
+    assert "More:   python -m gan_jax translate r --to B --input FOLDER --out FOLDER" in out.splitlines()
 
 
 def test_a_run_shows_translations_of_images_held_out(trained, tmp_path):
@@ -68,18 +68,22 @@ def test_a_folder_is_translated_picture_by_picture(trained, shell, tmp_path):
         expected = run.translate((grey.astype(np.float32) - 127.5) / 127.5, "B", jax.random.key(0))
         np.testing.assert_array_equal(found, to_bytes(expected)[0, :, :, 0])
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
-    for out in ("out", "in"):  # nothing is overwritten, not even the input
+    for out, said in (("out", "out/b.png and 2 more are"), ("in", "in/b.png is")):  # not even the input is overwritten
         code, _, err = shell("gan_jax", "translate", "r", "--to", "A", "--input", "in", "--out", out)
-        assert code == 2 and re.fullmatch(rf"error: {out}/b.png is there already: give an --out .*\n", err)
+        assert code == 2 and re.fullmatch(rf"error: {said} there already: give an --out .* or add --missing\.\n", err)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+    (tmp_path / "out" / "c.png").unlink()
+    code, out, err = shell("gan_jax", "translate", "r", "--to", "B", "--input", "in", "--out", "out", "--missing")
+    assert (code, out) == (0, "1 pictures of in, translated to B, are in out; 2 were there already.\n"), err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
 
 
 @pytest.mark.parametrize(
     "words, said",
     [
-        ("translate r --to C --input in --out out", "'a.png' in 'in': This game does not translate to 'C', only B, A."),
+        ("translate r --to C --input in --out out", "This game does not translate to 'C', only B, A."),
         ("translate r --to B --input none --out out", "'none' does not exist: give a folder, a tar or a picture."),
-        ("translate r --to B --input odd --out out", "'a.png' in 'odd': This network takes pictures of even sides."),
+        ("translate r --to B --input odd --out out", "'b.png' in 'odd': This network takes pictures of even sides."),
         (
             "translate r --to B --input in --out in/a.png/x",
             "in/a.png/x/a.png cannot be written (Not a directory); choose another place.",
@@ -91,7 +95,8 @@ def test_a_folder_is_translated_picture_by_picture(trained, shell, tmp_path):
 )
 def test_what_is_wrong_is_one_line(trained, shell, tmp_path, words, said):
     write(tmp_path, {"in/a.png": png(rng.integers(0, 256, (2, 2), np.uint8))})
-    write(tmp_path, {"odd/a.png": png(rng.integers(0, 256, (3, 2), np.uint8))})
+    write(tmp_path, {"odd/a.png": png(rng.integers(0, 256, (2, 2), np.uint8))})
+    write(tmp_path, {"odd/b.png": png(rng.integers(0, 256, (3, 2), np.uint8))})
     code, _, err = shell("gan_jax", *words.split())
     expected = said if ".*" in said else re.escape(said)
     assert code == 2 and err.count("\n") == 1 and re.fullmatch(f"error: {expected}", err.strip()), err
@@ -115,10 +120,8 @@ def test_a_population_shows_its_members_and_one_of_them_translates(shell, tmp_pa
 def test_counts_that_may_be_0():
     """A pool of none, no edge; others may not."""
     config = papers.preset("cyclegan:mnist-inverted")[1]
-    (found,) = flags.parse(config, None, ["--pool", "0", "--edge", "0"], "x", "")
-    assert (found.pool, found.edge, config.edge) == (0, 0, 2)
-    for words in (["--pool", "-1"], ["--blocks", "0"]):
-        with pytest.raises(
-            UserError, match=f"{words[0]} is {words[1]}: it must be {int(words[0] == '--blocks')} or more"
-        ):
-            flags.parse(config, None, words, "x", "")
+    found = flags.parse(["--pool", "0", "--edge", "0"], flags.of_dataclass(config))
+    assert (found["pool"], found["edge"], config.edge) == (0, 0, 2)
+    for words, least in ((["--pool", "-1"], 0), (["--width-D", "0"], 1)):
+        with pytest.raises(UserError, match=f"{words[0]} is {words[1]}: it must be {least} or more"):
+            flags.parse(words, flags.of_dataclass(config))
