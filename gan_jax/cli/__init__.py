@@ -1,5 +1,6 @@
 """The command line: `python PAPER.py PRESET …`, and `python -m gan_jax COMMAND …`, a file a command."""
 
+import importlib
 import sys
 
 from gan_jax.cli import flags
@@ -40,22 +41,6 @@ def main() -> None:
 
 
 def _command(name):
-    """The function of a command; only its own module is imported."""
-    match name:
-        case "new":
-            from gan_jax.cli.new import new as command
-        case "list":
-            from gan_jax.cli.list import list_papers as command
-        case "cost":
-            from gan_jax.cli.cost import cost as command
-        case "sample":
-            from gan_jax.cli.sample import sample as command
-        case "translate":
-            from gan_jax.cli.translate import translate as command
-        case "evaluate":
-            from gan_jax.cli.evaluate import evaluate as command
-        case "fork":
-            from gan_jax.cli.fork import fork as command
-        case "replay":
-            from gan_jax.cli.replay import replay as command
-    return command
+    """The function of a command, `list_papers` of list.py and those of their file's name; only its module is imported."""
+    module = importlib.import_module(f"gan_jax.cli.{name}")
+    return getattr(module, {"list": "list_papers"}.get(name, name))

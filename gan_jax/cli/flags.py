@@ -68,7 +68,7 @@ def comments(thing: Any) -> dict[str, str]:
         source = textwrap.dedent(inspect.getsource(thing))
     except (OSError, TypeError):
         return {}
-    (node,) = ast.parse(source).body
+    node: Any = ast.parse(source).body[0]
     found = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
@@ -230,11 +230,11 @@ def one_line_errors():
     with warnings.catch_warnings():
         others = warnings.showwarning
 
-        def show(message, category, *where):
+        def show(message, category, filename, lineno, file=None, line=None):
             if category is UserWarning:
                 say(f"warning: {message}", sys.stderr)
             else:
-                others(message, category, *where)
+                others(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show
         try:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import numpy as np
 from tqdm.auto import tqdm
 
 from gan_jax import limits
@@ -47,7 +48,7 @@ def translate(
         raise UserError(f"{there[0]}{more} there already: give an --out that is new or empty, or add --missing.")
     todo = [(place, picture) for place, picture in zip(places, pictures, strict=True) if place not in there]
     for place, picture in tqdm(todo, unit=" pictures", leave=False, delay=2):
-        save_png(place, to_bytes(loaded.translate(to_float(picture.read()[None]), to, seed))[0])
+        save_png(place, np.asarray(to_bytes(loaded.translate(to_float(picture.read()[None]), to, seed)))[0])
     kept = f"; {len(there)} were there already" if there else ""
     print(f"{len(todo)} pictures of {input}, translated to {to}, are in {Path(out)}{kept}.")
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -43,15 +44,16 @@ def measure(game: Games, spec: Spec, seconds: float = 2.0) -> Cost:
     program = jax.jit(play, donate_argnums=0).lower(*shapes).compile()
     state, times = jax.jit(lambda: initial_state(game, 0, spec))(), []
     state, _ = jax.block_until_ready(program(state, batch))
-    compiling, memory = time.perf_counter() - began, program.memory_analysis()
+    compiling = time.perf_counter() - began
+    memory: Any = program.memory_analysis()
     while len(times) < 3 or sum(times) < seconds:
         start = time.perf_counter()
         state, _ = jax.block_until_ready(program(state, batch))
         times.append(time.perf_counter() - start)
-    held = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
-    held -= memory.alias_size_in_bytes
+    size = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
+    size -= memory.alias_size_in_bytes
     work = flops(game, spec, jax.default_backend())
-    return Cost(parameters(game, spec), work, held, float(np.median(times)), compiling)
+    return Cost(parameters(game, spec), work, size, float(np.median(times)), compiling)
 
 
 def _round(game, spec):

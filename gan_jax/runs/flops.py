@@ -156,5 +156,5 @@ by_xla: dict[Any, float] = {}
 def _by_xla(primitive, params, operands):
     """FLOPs of any other operation, by XLA itself: this one alone is lowered."""
     program = jax.jit(lambda *args: primitive.bind(*args, **params))
-    found = program.lower(*(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands)).cost_analysis()
+    found: Any = program.lower(*(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands)).cost_analysis()
     return max(found.get("flops", 0.0), 0.0)

@@ -159,7 +159,7 @@ def _executed(file, key):
 
 def gather(module: ModuleType) -> Paper:
     """The record of a paper's module. UserError names what the file lacks."""
-    file = _path(module)
+    file: Any = _path(module)
     if missing := [name for name in REQUIRED if not hasattr(module, name)]:
         raise UserError(
             f"{file.name} does not define {' or '.join(missing)}: a paper's file defines PRESETS, data, example and"
