@@ -162,7 +162,8 @@ def values(config: Any, word: str) -> tuple[str, list[Any]]:
     name, equals, given = word.partition("=")
     name, known = name.replace("-", "_"), {flag.field.name: flag for flag in of_dataclass(config)}
     if not equals or not given or name not in known:
-        raise UserError(f"{word} is not FIELD=VALUE,…{nearest(name, known)}: a field is {next(iter(known))}.")
+        hint = "" if name in known else nearest(name, known)
+        raise UserError(f"{word} is not FIELD=VALUE,…{hint}: a field is {next(iter(known))}.")
     return name, [_checked(known[name], [one]) for one in given.split(",")]
 
 

@@ -8,8 +8,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from gan_jax.errors import UserError, nearest
 
@@ -111,7 +111,7 @@ def _is_plain(kind):
         return all(type(one) in PLAIN for one in parts)
     if get_origin(kind) is tuple:
         return all(one is Ellipsis or _is_plain(one) for one in parts)
-    return all(map(_is_plain, parts)) if parts else kind in (*PLAIN, NoneType)
+    return all(map(_is_plain, parts)) if get_origin(kind) in (Union, UnionType) else kind in (*PLAIN, NoneType)
 
 
 def _holds(one, kind):
