@@ -1,6 +1,7 @@
 """The one exception that is written for the user, and how its sentences are printed."""
 
 import difflib
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable
@@ -43,7 +44,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def say(text: str, file: Any = None) -> None:
     """Print a line, by default to stdout; in plain letters where the stream cannot encode it, as in an ASCII locale."""
     file = sys.stdout if file is None else file
-    print(encodable(text, getattr(file, "encoding", None) or "utf-8"), file=file)
+    try:
+        print(encodable(text, getattr(file, "encoding", None) or "utf-8"), file=file, flush=True)
+    except BrokenPipeError:
+        mute()
+
+
+def mute() -> None:
+    """Send what else is printed nowhere: whoever read it has gone, as `| head` has after some lines."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def encodable(text: str, encoding: str) -> str:

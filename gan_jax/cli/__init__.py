@@ -41,6 +41,6 @@ def main() -> None:
 
 
 def _command(name):
-    """The function of a command, `list_papers` of list.py and those of their file's name; only its module is imported."""
+    """The function of a command: `list_papers` of list.py, of others that of the file's name. Only it is imported."""
     module = importlib.import_module(f"gan_jax.cli.{name}")
     return getattr(module, {"list": "list_papers"}.get(name, name))

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from gan_jax.errors import UserError, nearest, say
+from gan_jax.errors import UserError, mute, nearest, say
 from gan_jax.runs import fields
 from gan_jax.runs.fields import BIG, Field
 
@@ -243,5 +243,7 @@ def one_line_errors():
         except UserError as error:
             say(f"error: {error}", sys.stderr)
             sys.exit(2)
+        except BrokenPipeError:
+            mute()
         except KeyboardInterrupt:
             sys.exit(130)

@@ -1,11 +1,13 @@
 """Output on the terminal during a training: a progress bar, about ten rows of metrics, and a warning when D wins."""
 
 import re
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gan_jax.errors import encodable, mute
 from gan_jax.training import parallel
 
 ROWS = 10  # about so many in a run
@@ -54,7 +56,7 @@ class Report:
 
         how = {"unit": " rounds", "dynamic_ncols": True, "leave": False, "disable": self.quiet}
         if not self.quiet and self.header:
-            print(self.header)
+            self.write(self.header)
         self.bar, self.began = tqdm(total=self.steps, initial=self.start, desc="compiling", **how), time.perf_counter()
         return self
 
@@ -64,7 +66,16 @@ class Report:
     def write(self, line: str) -> None:
         """Print a line above the progress bar."""
         if not self.quiet:
-            self.bar.write(line) if self.bar else print(line)
+            self._print(line)
+
+    def _print(self, line):
+        """A reader who has gone, as of `| head`, ends the report and not the training."""
+        try:
+            text = encodable(line, getattr(sys.stdout, "encoding", None) or "utf-8")
+            self.bar.write(text) if self.bar else print(text)
+        except BrokenPipeError:
+            self.progress = False
+            mute()
 
     def advance(self, t: int) -> None:
         """Move the progress bar to round t."""
@@ -80,7 +91,7 @@ class Report:
     def row(self, row: dict[str, Any], notes: Sequence[str] = ()) -> None:
         """Print a row of metrics: about ten rows in a run, or with `verbose` all of them with all their numbers."""
         for note in notes:  # about members that are no longer finite: printed even without progress
-            self.bar.write(note)
+            self._print(note)
         if self.quiet:
             return
         if self.verbose:

@@ -83,3 +83,20 @@ def test_where_programs_are_kept(tmp_path, own, argument, expected):
     said = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout
     returned, configured = said.split()
     assert returned == configured and returned.startswith(expected.format(tmp=tmp_path))
+
+
+GOES_ON = """
+import pathlib, sys
+from gan_jax.training.report import Report
+with Report(10**6) as report:
+    for t in range(1, 5000):
+        report.write("x" * 99)
+pathlib.Path(sys.argv[1]).write_text("done")
+"""
+
+
+def test_a_reader_that_has_gone_ends_no_training(tmp_path):
+    command = f"\"{sys.executable}\" -c '{GOES_ON}' {tmp_path}/end 2>/dev/null | head -2"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    said = subprocess.run(command, shell=True, env=env, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == ["x" * 99] * 2 and (tmp_path / "end").read_text() == "done"
