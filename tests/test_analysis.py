@@ -184,7 +184,7 @@ def test_what_arnoldi_cannot_find(x64, given, monkeypatch):
         analysis.leading_eigenvalues(INFERENCE, *given, which="LM")
     with pytest.raises(UserError, match="Player 'F' makes no move in this game; those who move are"):
         analysis.field(INFERENCE, *given, players=("F",))
-    monkeypatch.setattr(analysis, "eigs", partial(eigs, maxiter=1))
+    monkeypatch.setattr("scipy.sparse.linalg.eigs", partial(eigs, maxiter=1))
     with pytest.raises(UserError, match=r"found [0-4] of 5 eigenvalues"):
         analysis.leading_eigenvalues(INFERENCE, *given, k=5, which="-real")
 
