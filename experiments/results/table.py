@@ -1,19 +1,89 @@
-"""The README's table of papers, and scores.md, made from the JSON files beside this one (benchmarks/record.py).
+"""Tables made from the JSON files beside this one (benchmarks/record.py writes them).
 
-python experiments/results/table.py
+    python experiments/results/table.py
+
+writes the short table of README.md, docs/results.md, docs/scores.md and experiments/README.md.
 """
 
 import json
 import re
 from pathlib import Path
 
+from gan_jax.cli.list import kind, year
 from gan_jax.errors import UserError
 from gan_jax.runs import paper as papers
 from gan_jax.runs.results import results as results_of
+from gan_jax.runs.results import verdict
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 START, END = "<!-- results: made by experiments/results/table.py -->", "<!-- end of results -->"
+SHORT = ("paper", "preset", "score", "published", "ours ± SE (seeds)", "verdict")
 HEAD = ("paper:preset", "what was run", "published", "ours, mean ± SE", "seeds", "hardware", "verdict")
+MOST = 12  # rows of the README
+
+
+def short(folder: Path = HERE) -> str:
+    """A row for each paper of which a preset ran to its recipe's end, and a line with what is ready but has not.
+
+    The row is that of the paper's first such preset, with its first published score, or its last where none is.
+    """
+    rows, ready = [SHORT, ("---",) * len(SHORT)], []
+    for name in papers.names():
+        paper, entries = papers.paper(name), results_of(folder)
+        ran = {
+            preset: [e for e in entries if e["paper"] == f"{name}:{preset}" and _whole(e)] for preset in paper.presets
+        }
+        ran = {preset: found for preset, found in ran.items() if found}
+        ready += [] if ran else [f"[{_called(paper)}]({_file(paper)})"]
+        for preset, (entry, *_) in list(ran.items())[:1]:
+            rows.append(_short_row(paper, preset, entry, [verdict(found[0]) for found in ran.values()]))
+    lines = [f"| {' | '.join(row)} |" for row in rows[: MOST + 2]]
+    return "\n".join([*lines, "", f"Ready, not yet run to the end: {', '.join(ready)}."] if ready else lines)
+
+
+def _short_row(paper, preset, entry, verdicts):
+    name, score = list(entry["scores"].items())[0 if entry.get("published") else -1]
+    published = re.split("[;,]", entry["published"]["value"])[0].strip() if entry.get("published") else "–"
+    same = verdicts.count("reproduced")
+    said = f"{same} of {len(verdicts)} reproduced" if len(verdicts) > 1 and same else verdicts[0].replace("-", "–")
+    title = f"[{_called(paper)}]({_file(paper)}) {year(paper)}"
+    return title, preset, name.replace("_", " "), published, f"{_number(score)} ({len(entry['seeds'])})", said
+
+
+def _whole(entry):
+    return verdict(entry) in ("reproduced", "close", "differs", "-")
+
+
+def _called(paper):
+    return paper.doc.partition(":")[0]
+
+
+def _file(paper):
+    return f"experiments/{paper.file.name}"
+
+
+def index() -> str:
+    """Every paper by kind of data and year, a line each, as Markdown."""
+    found = {}
+    for name in papers.names():
+        paper = papers.paper(name)
+        found.setdefault(kind(paper, paper.config()), []).append((year(paper), paper))
+    parts = ["# Papers, by kind of data and year", "Made by `python experiments/results/table.py`."]
+    for data, own in sorted(found.items()):
+        line = lambda when, paper: f"- {when} [{paper.name}]({paper.file.name}): {paper.doc.splitlines()[0]}"
+        parts += [f"## {data}", "\n".join(line(*one) for one in sorted(own, key=lambda one: (one[0], one[1].name)))]
+    return "\n\n".join(parts) + "\n"
+
+
+def results(folder: Path = HERE) -> str:
+    """The page of all results."""
+    how = (
+        "Made by `python experiments/results/table.py` from the JSON files in `experiments/results`, which also hold"
+        " the command, commit, versions and wall time. A verdict follows from `gan_jax/runs/results.py`: reproduced, close"
+        " (within 10 %), differs, partial n % (of the recipe), not run (under 5 %); – where nothing is published."
+    )
+    return f"# Results\n\n{how}\n\n{table(folder)}\n"
 
 
 def table(folder: Path = HERE) -> str:
@@ -26,7 +96,7 @@ def table(folder: Path = HERE) -> str:
             rows += mine
             waiting += [] if mine else [preset]
         if waiting:
-            rows.append((f"{name}:{', '.join(waiting)}", "not run", *[""] * (len(HEAD) - 2)))
+            rows.append((f"{name}:{', '.join(waiting)}", "not run", *[""] * (len(HEAD) - 3), "not run"))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -35,11 +105,11 @@ def _row(result):
     return (
         result["paper"],
         result["ran"],
-        f"{published['value']} ({published['protocol']})" if published else "none",
+        f"{published['value']} ({published['protocol']})" if published else "–",
         "; ".join(f"{name.replace('_', ' ')} {_number(score)}" for name, score in result["scores"].items()),
         str(len(result["seeds"])),
         result["hardware"],
-        result.get("verdict", ""),
+        verdict(result).replace("-", "–"),
     )
 
 
@@ -78,13 +148,23 @@ def _score(fields):
 
 
 def update(readme: Path, folder: Path = HERE) -> None:
-    """Put the table between its two marks. UserError if they are not there."""
-    text, n = re.subn(f"(?s){START}.*{END}", lambda _: f"{START}\n{table(folder)}\n{END}", readme.read_text())
+    """Put the short table between its two marks. UserError if they are not there."""
+    text, n = re.subn(f"(?s){START}.*{END}", lambda _: f"{START}\n{short(folder)}\n{END}", readme.read_text())
     if n != 1:
         raise UserError(f"{readme} has no place for the table: add the lines {START} and {END}.")
     readme.write_text(text)
 
 
+def pages() -> dict[Path, str]:
+    """{file: what it should be}."""
+    return {
+        ROOT / "docs" / "results.md": results(),
+        ROOT / "docs" / "scores.md": scores(),
+        ROOT / "experiments" / "README.md": index(),
+    }
+
+
 if __name__ == "__main__":
-    update(HERE.parents[1] / "README.md")
-    (HERE / "scores.md").write_text(scores())
+    update(ROOT / "README.md")
+    for path, text in pages().items():
+        path.write_text(text)
