@@ -80,8 +80,8 @@ def results(folder: Path = HERE) -> str:
     """The page of all results."""
     how = (
         "Made by `python experiments/results/table.py` from the JSON files in `experiments/results`, which also hold"
-        " the command, commit, versions and wall time. A verdict follows from `gan_jax/runs/results.py`: reproduced, close"
-        " (within 10 %), differs, partial n % (of the recipe), not run (under 5 %); – where nothing is published."
+        " the command, commit, versions and wall time. A verdict follows from `gan_jax/runs/results.py`: reproduced,"
+        " close (within 10 %), differs, partial n % (of the recipe), not run (under 5 %); – where nothing is published."
     )
     return f"# Results\n\n{how}\n\n{table(folder)}\n"
 
