@@ -171,7 +171,7 @@ EXPECTED = {  # exit code of the process with the fault, and words that it or th
     "SIGTERM": (143, ""),
     "truncated": (143, "is damaged"),
     "bit flipped": (143, "is damaged"),
-    "two processes": (2, "is in use by process PID on HOST: wait until that has ended"),
+    "two processes": (2, "is in use by process PID on HOST: wait until it has ended"),
     "disk full": (2, "the run continues from"),
     "SIGTERM to one of two": (143, ""),
     "a picture disappears": (2, "has disappeared"),

@@ -114,7 +114,7 @@ def _ablation(title, programs, seeds, measured, images, judged, out):
         own, repeat = list(range(seeds)) * len(names), lambda values: np.repeat(values, seeds).tolist()
         games = population.members(module.game, config, own, {f: repeat(v) for f, v in fields.items()})
         run = train(games, module.data(config), steps=config.steps, batch=config.batch, log_every=100)
-        found = translation.ways(run, images)
+        found = translation.translate(run, images)
         scores = measured(found)
         for i, name in enumerate(names):
             ablation[name] = {s: mean_se(v[i * seeds : (i + 1) * seeds]) for s, v in scores.items()}

@@ -68,7 +68,7 @@ def test_it_samples_with_labels_and_resumes(trained):
     samples = loaded.sample(3, 5, y=labels)
     assert samples["x"].shape == (5, *SHAPES[found.name]) and (samples["y"] == labels).all()
     assert (loaded.sample(3, 4, y=1)["y"] == 1).all()
-    with pytest.raises(UserError, match="y has 3 rows for 5 samples"):
+    with pytest.raises(UserError, match="y has 3 values for 5 samples"):
         loaded.sample(0, 5, y=[0, 1, 0])
     with pytest.raises(UserError, match="classes are 0 to"):
         loaded.sample(0, 2, y=[0, 7])

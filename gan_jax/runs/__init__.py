@@ -1,1 +1,1 @@
-"""Runs: a game trained in a folder, and what is done with it."""
+"""Runs: trainings of a game, their folders, and everything that is done with them."""

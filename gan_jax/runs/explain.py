@@ -1,4 +1,4 @@
-"""A round that went wrong, taken apart: the first equation that was not finite, by layer, phase and source line."""
+"""The cause of a NaN: the first equation of a round that is not finite, with its layer, phase and source line."""
 
 import re
 from collections.abc import Mapping
@@ -20,25 +20,38 @@ from gan_jax.pixels import to_float
 
 Tree = Any  # a pytree of arrays
 
-FINITE, INF, NAN = 0, 1, 2  # how bad a value is
+FINITE, INF, NAN = 0, 1, 2  # badness of a value
 VALUES = {INF: "inf", NAN: "nan"}
 FORWARD, BACKWARD, UPDATE = "forward pass", "gradient", "update"
-CALLS = {"jit", "closed_call", "core_call", "checkpoint", "custom_jvp_call", "custom_vjp_call"}  # looked into
-BODIES = ("jaxpr", "call_jaxpr")  # what these call their body
-OTHERS = tuple(str(Path(str(module.__file__)).parent) for module in (jax, flax, optax, nn))  # whose lines say little
+CALLS = {"jit", "closed_call", "core_call", "checkpoint", "custom_jvp_call", "custom_vjp_call"}  # interpreted inside
+BODIES = ("jaxpr", "call_jaxpr")  # parameters with the bodies of these
+OTHERS = tuple(str(Path(str(module.__file__)).parent) for module in (jax, flax, optax, nn))  # skipped in tracebacks
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The first value of a training that was not finite."""
+    """The first value of a training that is not finite.
+
+    Attributes:
+        round: The round.
+        where: player/layer; outside of networks "play", "the rule", or the name of a leaf of State or metrics.
+        value: "inf" or "nan".
+        phase: "forward pass", "gradient", "update" or "rule"; "" if no equation of the round is the cause.
+        primitive: JAX's name of the operation.
+        line: Its source as file:line.
+        losses: The losses of that round.
+
+    >>> print(Fault(57, "G/Dense_0", "inf", "gradient", "dot_general", "dcgan.py:41"))
+    Round 57: G/Dense_0 is inf for the first time, in the gradient (dot_general, dcgan.py:41)
+    """
 
     round: int
-    where: str  # player/layer, or what it is in if it is in no network
-    value: str  # inf or nan
-    phase: str = ""  # forward pass, gradient or update; "" if no equation of the round brought it about
-    primitive: str = ""  # JAX's name of the equation
-    line: str = ""  # file:line that wrote it
-    losses: Mapping[str, float] = field(default_factory=dict)  # of that round
+    where: str
+    value: str
+    phase: str = ""
+    primitive: str = ""
+    line: str = ""
+    losses: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self):
         found = f", in the {self.phase} ({', '.join(filter(None, (self.primitive, self.line)))})" if self.phase else ""
@@ -46,11 +59,19 @@ class Fault:
 
 
 def explain(game: Game, state: State, batch: Tree, after: State, metrics: dict, before=None) -> Fault:
-    """What first went wrong in the round that took `state` on `batch` [slices, B, …] to `after` and `metrics`.
+    """The cause of a round whose result is not finite.
 
-    Blamed is the first equation whose value is not finite though what it is made of is, and by which the end of the
-    round is not finite: an infinity that a mask takes out again is not. before: State and batch of a round that was
-    good; then it is the first whose value is worse than it was there.
+    It is the first equation with a non-finite value from finite inputs that reaches the result of the round: an
+    infinity that is masked out later does not count.
+
+    Args:
+        game: The Game.
+        state: The State before the round.
+        batch: Its batch [slices, B, …].
+        after: The State after it.
+        metrics: Its metrics.
+        before: State and batch of an earlier, finite round. If given, values that were not finite there either do not
+            count.
     """
     program = jax.make_jaxpr(lambda state, batch: step(game, state, jax.tree.map(to_float, batch)))(state, batch)
     usual = _Interpreter(None, {})
@@ -66,21 +87,21 @@ def explain(game: Game, state: State, batch: Tree, after: State, metrics: dict, 
         name = next(name for name, bad in worst.items() if bad)
         return Fault(where=name, value=VALUES[worst[name]], **about)
     cause = _first(culprits)
-    phase = cause.birth.phase or "rule"
+    phase = cause.origin.phase or "rule"
     if phase == FORWARD and not cause.forward:
-        phase = BACKWARD  # no loss is made of it, only a derivative
+        phase = BACKWARD  # the losses do not depend on it, only derivatives
     return Fault(
-        where=_layer(cause.birth.scopes, game.players),
-        value=VALUES[cause.birth.badness],
+        where=_layer(cause.origin.scopes, game.players),
+        value=VALUES[cause.origin.badness],
         phase=phase,
-        primitive=cause.birth.primitive,
-        line=cause.birth.line,
+        primitive=cause.origin.primitive,
+        line=cause.origin.line,
         **about,
     )
 
 
-class _Birth(NamedTuple):
-    """An equation that made something not finite out of what is."""
+class _Origin(NamedTuple):
+    """An equation with a non-finite value from finite inputs."""
 
     badness: int
     scopes: tuple[str, ...]
@@ -92,13 +113,13 @@ class _Birth(NamedTuple):
 class _Cause(NamedTuple):
     """Why a value is not finite."""
 
-    place: tuple[int, ...]  # of an equation in the program: its number, in the one that calls it, …
-    birth: _Birth
-    forward: bool  # whether it came here without passing through a gradient or an update
+    place: tuple[int, ...]  # of the equation: its index, preceded by the indices of the equations that call it
+    origin: _Origin
+    forward: bool  # whether no gradient or update is between the origin and the value
 
 
 class _Value(NamedTuple):
-    """What an equation yields: an array, how bad it is, and of what that is the fault (None: of nothing here)."""
+    """A value of the program: an array, its badness, and the cause of that, if any."""
 
     array: Any
     badness: int
@@ -106,10 +127,10 @@ class _Value(NamedTuple):
 
 
 class _Interpreter(NamedTuple):
-    """Evaluates a program one equation after another, and loops and branches whole."""
+    """Evaluates a program equation by equation; loops and branches are evaluated as a whole."""
 
-    usual: dict[tuple[int, ...], int] | None  # how bad values were in a good round, by place, where not finite
-    seen: dict[tuple[int, ...], int]  # the same of this round
+    usual: dict[tuple[int, ...], int] | None  # badness by place in a finite round, where there is any
+    seen: dict[tuple[int, ...], int]  # the same for this round
 
     def outputs(self, program: ClosedJaxpr, arguments: Tree) -> list[_Value]:
         """The values of a program's outputs."""
@@ -118,12 +139,14 @@ class _Interpreter(NamedTuple):
     def body(self, program, arguments, place, scopes, line):
         jaxpr, consts = program.jaxpr, [_Value(x, _badness(x)) for x in program.consts]
         values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arguments], strict=True))
-        read = lambda v: _Value(v.val, FINITE) if isinstance(v, Literal) else values[v]  # it is meant, whatever it is
+        read = lambda v: (
+            _Value(v.val, FINITE) if isinstance(v, Literal) else values[v]
+        )  # a constant of the program is never a cause
         for i, eqn, needed, spent in _in_use(jaxpr):
             own = (*place, i), (*scopes, *str(eqn.source_info.name_stack).split("/")), _line(eqn) or line
             found = self.equation(eqn, [read(v) for v in eqn.invars], *own)
             values |= {v: value for v, value in zip(eqn.outvars, found, strict=True) if v in needed}
-            for v in spent:  # a network's activations are many
+            for v in spent:  # free memory
                 del values[v]
         return [read(v) for v in jaxpr.outvars]
 
@@ -140,28 +163,28 @@ class _Interpreter(NamedTuple):
         if badness == FINITE:
             return [_Value(x, FINITE) for x in arrays]
         self.seen[place] = badness
-        cause = self.cause(inputs, place, _Birth(badness, scopes, _phase(scopes), eqn.primitive.name, line))
+        cause = self.cause(inputs, place, _Origin(badness, scopes, _phase(scopes), eqn.primitive.name, line))
         return [_Value(x, bad, cause if bad else None) for x, bad in zip(arrays, map(_badness, arrays), strict=True)]
 
-    def cause(self, inputs, place, birth):
-        """The first of the inputs' causes; without any, the equation itself if its value is worse than it should be."""
-        causes, forward = [value.cause for value in inputs if value.cause], birth.phase not in (BACKWARD, UPDATE)
+    def cause(self, inputs, place, origin):
+        """The first cause among the inputs, or else the equation itself, if its value is worse than its inputs."""
+        causes, forward = [value.cause for value in inputs if value.cause], origin.phase not in (BACKWARD, UPDATE)
         if causes:
             first = _first(causes)
             return first._replace(forward=forward and first.forward)
-        made_of = max((value.badness for value in inputs), default=FINITE)
-        if birth.badness <= (made_of if self.usual is None else self.usual.get(place, FINITE)):
+        worst = max((value.badness for value in inputs), default=FINITE)
+        if origin.badness <= (worst if self.usual is None else self.usual.get(place, FINITE)):
             return None
-        return _Cause(place, birth, forward)
+        return _Cause(place, origin, forward)
 
 
 def _first(causes):
-    """The one that was earliest in the program; of its ways here, one that is forward all along, if any is."""
+    """The cause that is earliest in the program; among equal ones, one that is in the forward pass."""
     return min(causes, key=lambda cause: (cause.place, not cause.forward))
 
 
 def _in_use(jaxpr):
-    """(number, equation, which of its values are needed, what is not needed after it) where an output depends on it."""
+    """(index, equation, its values that are needed, inputs that are not needed later), without dead code."""
     seen, found = {v for v in jaxpr.outvars if not isinstance(v, Literal)}, []
     for i, eqn in reversed(list(enumerate(jaxpr.eqns))):
         if needed := seen.intersection(eqn.outvars):
@@ -179,7 +202,7 @@ def _badness(x):
 
 
 def _phase(scopes):
-    """By the engine's own scopes, which stand in front; "" outside of them."""
+    """The phase by the engine's own scopes, which are outermost; "" outside of them."""
     marked = next((scope for scope in scopes if scope), "")
     if "losses" in marked:
         return BACKWARD if "transpose" in marked else FORWARD
@@ -187,7 +210,7 @@ def _phase(scopes):
 
 
 def _layer(scopes, players):
-    """player/layer, by the scopes without the marks of JAX's transformations."""
+    """player/layer from the scopes, without the markers of JAX's transformations."""
     names = [name for name in (re.sub(r"^(\w+\()+|\)+$", "", scope) for scope in scopes) if name]
     first = next((i for i, name in enumerate(names) if name in players), None)
     if first is None:
@@ -196,7 +219,7 @@ def _layer(scopes, players):
 
 
 def _line(eqn):
-    """file:line of the innermost call that is of no library and no layer."""
+    """file:line of the innermost frame outside of libraries and our layers."""
     frames = eqn.source_info.traceback.frames if eqn.source_info.traceback else []
     own = [frame for frame in frames if not frame.file_name.startswith(OTHERS)]
     return f"{Path(own[0].file_name).name}:{own[0].line_num}" if own else ""

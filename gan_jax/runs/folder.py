@@ -1,8 +1,8 @@
-"""A run's folder: what it says of the run, its lock, its rows.
+"""A run's folder::
 
-config.json      what the run is: paper and preset, every field, the batch's shapes, versions, threads
-lock             held by the process that trains it, and says which that is
-metrics.jsonl    one row a log
+config.json      identity of the run: paper and preset, hyper-parameters, shapes of a batch, versions, threads
+lock             locked by the training process, whose id it contains
+metrics.jsonl    one row per log
 samples/         STEP.png (or .wav, .txt …), real.png
 checkpoints/     the whole State
 """
@@ -23,16 +23,20 @@ from gan_jax import limits
 from gan_jax.errors import UserError, writing
 from gan_jax.training.log import as_json
 
-FORMAT = 1  # of the run folder; rises when an older one could no longer be read as it is
-FREE = {"steps", "data"}  # fields that may change between two starts of one run
-MEMBERS = 4_096  # of a population that a file describes, at most
+FORMAT = 1  # version of the run folder, increased when older ones can no longer be read
+FREE = {"steps", "data"}  # fields that may change when a run is resumed
+MEMBERS = 4_096  # largest population that is read from a file
 DTYPES = {"bool", "float16", "bfloat16", "float32", "float64"} | {
     f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)
 }
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What config.json says. UserError if there is none or it cannot be read."""
+    """The content of config.json, validated.
+
+    Raises:
+        UserError: The file does not exist, cannot be read, or has invalid entries.
+    """
     try:
         about = json.loads(limits.text(folder / "config.json"))
     except UserError:
@@ -49,16 +53,16 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def _who_reads(about):
-    """What reads a config.json of another format, as far as it tells."""
+    """What to do about a config.json of another format."""
     if not isinstance(about, dict) or "format" not in about:
-        return "it is none of gan_jax's, so restore it from a copy"
+        return "it was not written by gan_jax, so restore it from a copy"
     versions = about.get("versions")
     wrote = versions.get("gan_jax") if isinstance(versions, dict) else None
     return f"it is of {about['format']!r}, so use {f'gan_jax {wrote}' if wrote else 'the version'}, which wrote it"
 
 
 def _flaws(about):
-    """(entry, what is wrong with it) of what a config.json says."""
+    """Invalid entries of a config.json as (entry, what is wrong)."""
     for entry, kind in {"paper": str, "data": str, "config": dict, "batch": dict}.items():
         if not isinstance(about.get(entry), kind):
             yield entry, f"not a {kind.__name__}"
@@ -71,7 +75,7 @@ def _flaws(about):
                 pass
             case _:
                 yield "batch", "which must be {name: [shape, dtype]}, or that for each of several sets"
-    number = lambda x: type(x) in (int, float) and abs(x) < 2**128  # float32's
+    number = lambda x: type(x) in (int, float) and abs(x) < 2**128  # the range of float32
     match about.get("members"):
         case None:
             pass
@@ -87,17 +91,19 @@ def _flaws(about):
 
 @contextmanager
 def open_folder(folder: Path, about: Mapping[str, Any], notes: Mapping[str, Any] | None = None):
-    """Make the run's folder, or check that the run in it is the same one; until the end no other process may train it.
+    """Context with a run's locked folder, which is created, or checked to be of the same run.
 
     Args:
-        about: what the run is: "paper", "config", "data" (a content hash), "batch" (a Spec), and where they apply
-            "members", "start" (a checksum of the weights that it started from) and "game" (a fingerprint).
-        notes: what else config.json is to say.
+        folder: The folder.
+        about: Identity of the run: "paper", "config", "data" (a content hash), "batch" (a Spec), and optionally
+            "members", "start" (a checksum of the initial weights) and "game" (a fingerprint).
+        notes: Further entries of config.json.
 
     Raises:
-        UserError: names the fields that differ, or the process that has the folder.
+        UserError: The folder holds another run (the fields that differ are named), is in use by another process, or
+            cannot be written.
     """
-    made = folder / "config.json"  # the first file of a run, but for those of a start that came no further
+    made = folder / "config.json"  # the first file of a run, except for those of an interrupted start
     strange = {path.name for path in folder.iterdir()} - {"lock", "config.json.tmp"} if folder.is_dir() else set()
     if made.exists():
         describe(folder)
@@ -118,10 +124,10 @@ def open_folder(folder: Path, about: Mapping[str, Any], notes: Mapping[str, Any]
 
 
 def _check_same(folder, old, new):
-    """UserError where the folder holds another run."""
+    """Raise a UserError if the folder holds another run."""
     was, now = _identity(old), _identity(new)
     if "start" not in new and any((folder / "checkpoints").glob("[0-9]*")):
-        now["start"] = was["start"]  # it need not be given again once the run has a checkpoint
+        now["start"] = was["start"]  # not needed once the run has a checkpoint
     differ = sorted(field for field in was | now if was.get(field) != now.get(field))
     if differ:
         changes = ", ".join(f"{field} {was.get(field)} → {now.get(field)}" for field in differ)
@@ -129,21 +135,21 @@ def _check_same(folder, old, new):
     alike = _surroundings()["versions"] == old.get("versions")  # another version may trace a game differently
     if alike and "game" in old and "game" in new and old["game"] != new["game"]:
         raise UserError(
-            f"{folder} holds a run of another game, whose losses, rates or networks were others: give another run=, or "
-            "the game that it was trained with."
+            f"{folder} holds a run of another game, with other losses, networks or learning rates: give another run=, "
+            "or the game that it was trained with."
         )
 
 
 @contextmanager
 def _locked(folder):
-    """The folder's lock, which the kernel takes back when the process ends, however it ends."""
+    """Context with the folder's lock, which the operating system releases however the process ends."""
     with (folder / "lock").open("a+") as file:
         try:
             _lock(file)
         except BlockingIOError:
             file.seek(0)
-            by = file.read() or "another process"
-            raise UserError(f"{folder} is in use by {by}: wait until that has ended, or give another --run.") from None
+            user = file.read() or "another process"
+            raise UserError(f"{folder} is in use by {user}: wait until it has ended, or give another --run.") from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
@@ -153,7 +159,7 @@ def _locked(folder):
 def _lock(file):
     try:
         import fcntl
-    except ImportError:  # Windows has none: two processes in one folder are not noticed there
+    except ImportError:  # not available on Windows, where two processes in one folder go undetected
         return
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -182,7 +188,14 @@ def _version(name):
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; a last line that a kill cut short is left out. UserError for what is no row."""
+    """The rows of metrics.jsonl, [] without the file. A last line that is incomplete, after a kill, is ignored.
+
+    Raises:
+        UserError: The file cannot be read or has a line that is not a row of numbers.
+
+    >>> read_rows(Path("no/such/run"))
+    []
+    """
     path, rows = folder / "metrics.jsonl", []
     try:
         lines = limits.text(path).splitlines() if path.exists() else []
@@ -196,27 +209,27 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             break
         if not _is_row(row):
-            raise UserError(f"{path}: line {len(rows) + 1} is {line:.60}, no row of numbers with a step: take it away.")
+            raise UserError(f"{path}: line {len(rows) + 1} is {line:.60}, not a row of numbers with a step: remove it.")
         rows.append({name: math.nan if x is None else x for name, x in row.items()})
     return rows
 
 
 def _is_row(row):
-    """{"step": a round, name: a number, or null for what is not finite, …}."""
+    """Whether this is {"step": round, name: number, …}, where null stands for a number that is not finite."""
     number = lambda x: x is None or isinstance(x, float) or (isinstance(x, int) and abs(x) < 2**53)
     return isinstance(row, dict) and type(row.get("step")) is int and all(map(number, row.values()))
 
 
 def cut_rows(folder: Path, step: int) -> None:
-    """Cut metrics.jsonl back to the rows up to `step`, from which a run goes on."""
+    """Remove the rows of metrics.jsonl after `step`, from which a run resumes."""
     rows = [json.dumps(as_json(row)) + "\n" for row in read_rows(folder) if row["step"] <= step]
     with writing(folder / "metrics.jsonl"):
         write_text(folder / "metrics.jsonl", "".join(rows))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write whole or not at all."""
+    """Write a text file atomically."""
     draft = path.with_name(path.name + ".tmp")
-    draft.unlink(missing_ok=True)  # it might be a link to elsewhere
+    draft.unlink(missing_ok=True)  # it might be a symbolic link
     draft.write_text(text)
     draft.replace(path)

@@ -1,4 +1,4 @@
-"""A branch of a run: what it had learnt at some round goes on under other settings, beside what became of the run."""
+"""Forks: a copy of a run at some round, continued with other hyper-parameters in a folder of its own."""
 
 import dataclasses
 import json
@@ -25,23 +25,25 @@ from gan_jax.training.spec import game_at
 def settings(
     folder: Path, member: int | None = None, file: str | Path | None = None
 ) -> tuple[Paper, str, Any, dict[str, Any]]:
-    """A run's Paper, its title "paper:preset", its Config, and its members {} or {"seeds", "numbers"}.
+    """A run's Paper, its title "paper:preset", its Config, and its members: {} or {"seeds": …, "numbers": …}.
 
     Args:
-        member: of a population, whose own Config is returned.
-        file: of a paper that is not shipped.
+        folder: The run's folder.
+        member: A member of a population, whose own Config is returned.
+        file: The paper's file, if it is not one of gan_jax's.
+
+    Raises:
+        UserError: The run is not of a paper, or has no such member.
     """
     about = describe(folder)
     if not about["paper"]:
-        raise UserError(
-            f"{folder} is a run of your own game: go on from its State, as train(game, data, state=…) does."
-        )
+        raise UserError(f"{folder} is a run of your own game: continue from its State with train(game, data, state=…).")
     paper, config = configured(folder, about, file)
     members = about.get("members", {})
     if member is None:
         return paper, about["paper"], config, members
     if not 0 <= member < len(members.get("seeds", [])):
-        raise UserError(f"{folder} has no member {member}: it has {len(members.get('seeds', [])) or 'none'}.")
+        raise UserError(f"{folder} has no member {member}: it has {len(members.get('seeds', [])) or 'no'} members.")
     own = {field: values[member] for field, values in members["numbers"].items()}
     return paper, about["paper"], dataclasses.replace(config, seed=members["seeds"][member], **own), {}
 
@@ -52,7 +54,11 @@ def games(paper: Paper, config: Any, members: dict[str, Any]):
 
 
 def alone(rows: list[dict[str, Any]], member: int) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl that are a member's, as if it had been a run of its own."""
+    """The rows of metrics.jsonl of one member, as of a single training.
+
+    >>> alone([{"step": 1, "member": 0, "loss/G": 0.5}, {"step": 1, "members": 1, "loss/G": 0.5}], member=0)
+    [{'step': 1, 'loss/G': 0.5}]
+    """
     return [{k: v for k, v in row.items() if k != "member"} for row in rows if row.get("member") == member]
 
 
@@ -65,18 +71,25 @@ def fork(
     member: int | None = None,
     file: str | Path | None = None,
 ) -> int:
-    """Make in `out` a run of `config` that has the past of the one in `folder` up to round `at`, which it returns.
+    """Create a run folder that continues another run from round `at` with a changed Config.
 
-    It takes over every weight, moment, average and memory that keeps its place and shape, the rows of metrics.jsonl and
-    the pictures so far, and goes on in the data where its parent was; its noise is that of its own seed.
+    The fork inherits every leaf of the State whose path, shape and dtype agree, the rows of metrics.jsonl and the
+    pictures up to that round, and the position in the data. Its noise is determined by its own seed.
 
     Args:
-        at: a round with a checkpoint, by default the newest.
-        member: of a population, to go on as one training.
-        file: of a paper that is not shipped.
+        folder: The parent's folder.
+        out: The fork's folder.
+        config: The fork's Config.
+        data: The training data.
+        at: A round with a checkpoint; None: the latest.
+        member: A member of a population, which continues as a single training.
+        file: The paper's file, if it is not one of gan_jax's.
+
+    Returns:
+        The round from which the fork continues.
 
     Raises:
-        UserError: `out` is taken, or no weight of a network fits.
+        UserError: `out` holds another run, or no weight of some network fits.
     """
     paper, title, before, members = settings(folder, member, file)
     parent = load(folder, step=at, paper=file)
@@ -88,7 +101,7 @@ def fork(
     state = carry(new, parent.state, tuple(f.name for f in dataclasses.fields(new) if f.name != "key"))
     kept = [path[1].key for path in fits(new, parent.state, ("params",))]
     if lost := [name for name in state.params if name not in kept]:
-        raise UserError(f"No weight of network {lost[0]!r} fits into the branch: leave its shape as it is.")
+        raise UserError(f"No weight of network {lost[0]!r} fits the fork: keep its shape.")
     came_from = {"run": str(folder), "step": t, "examples": dict(so_far.position(t))}
     came_from |= {} if member is None else {"member": member}
     rows = read_rows(folder) if member is None else alone(read_rows(folder), member)

@@ -1,4 +1,4 @@
-"""What a run shows: a page of samples at intervals, and at the end a film and curves."""
+"""Pictures of a run: a page of samples at intervals, and at its end an animation and loss curves."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +17,13 @@ from gan_jax.show import Show
 
 
 def pictures(data: Data, seed: int, folder: Path, how: Show | None = None) -> Callable[[Run, int], Callable[[], None]]:
-    """A callback that writes samples/STEP.png, or what the Show makes; the noise is the same each time.
+    """A callback for `train` that writes samples/STEP.png, or other files of a Show, always from the same noise.
 
-    how: by default what suits the shape of the data.
+    Args:
+        data: The training data, for a page of real examples.
+        seed: Seed of the noise.
+        folder: The run's folder.
+        how: A Show; None: one that suits the shape of the data.
     """
     key, how = as_key(seed), how or show.infer(example_of(data))
     real = None if several(data) else _first(data, seed, how.n)
@@ -40,13 +44,19 @@ def pictures(data: Data, seed: int, folder: Path, how: Show | None = None) -> Ca
 
 
 def page(how: Show, run: Run, made: Any, real: Any = None) -> dict[str, bytes]:
-    """{suffix: file} of samples, of a population those of every member."""
+    """{suffix: content} of a page of samples, for a population of all its members.
+
+    Args:
+        how: A Show.
+        run: The Run.
+        made: Its samples {"x": …}.
+        real: Real examples {"x": …}, for comparison.
+    """
     return how.page(run.game.unstack(made), real)
 
 
 def finish(folder: Path) -> None:
-    """At the end of a run: progress.gif of its pages, curves.png of its rows, and what `watch` draws, where there are
-    any."""
+    """Write progress.gif of the pages of samples, curves.png of metrics.jsonl, and plots of saved measures, if any."""
     pages = [path for path in (folder / "samples").glob("*.png") if path.stem.isdigit()]
     pages = sorted(pages, key=lambda path: int(path.stem))
     if pages:
@@ -62,13 +72,17 @@ def _write(folder, name, files):
 
 
 def example_of(data: Data) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes and dtypes of one example, of several sets of the first one's."""
+    """Shapes and dtypes of one example of the data, or of the first of several data sets.
+
+    >>> example_of({"x": np.zeros((100, 28, 28, 1), np.uint8)})["x"].shape
+    (28, 28, 1)
+    """
     one: Any = next(iter(data.values())) if several(data) else data
     dtype = lambda x: np.float32 if x.dtype == np.uint8 else x.dtype
     return {name: jax.ShapeDtypeStruct(x.shape[1:], dtype(x)) for name, x in one.items()}
 
 
 def _first(data, seed, n):
-    """The first examples that a training reads."""
+    """The first n examples of the data order."""
     n = min(n, len(data["x"]))
     return {name: to_float(np.asarray(leaf)) for name, leaf in take(data, stream(seed, 0, n, len(data["x"]))).items()}

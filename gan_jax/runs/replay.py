@@ -1,10 +1,10 @@
-"""Where a training broke: its rounds played again, and the first bad one taken apart.
+"""Debugging a diverged training: repeat its rounds from a checkpoint, and explain the first that is not finite::
 
     print(replay("runs/mine", images, game))
     # Round 57: G/Generator/Dense_0 is inf for the first time, in the gradient (dot_general, dcgan.py:41)
 
-A round is a pure function of State and batch, and both come back, from a checkpoint and from the plan of batches. So
-what broke breaks again: on the same machine bit for bit where a dispatch was one round, and to rounding elsewhere.
+A round is a pure function of State and batch. The State comes from a checkpoint and the batches from the data order, so
+the failure is reproduced: bit for bit on the same machine if each dispatch was one round, otherwise to rounding.
 """
 
 import dataclasses
@@ -41,18 +41,24 @@ def replay(
     paper: str | Path | None = None,
     progress: bool = True,
 ) -> Fault | None:
-    """The first fault of the run in `folder` from its newest checkpoint on, or from `step`; None if it stays finite.
+    """The first non-finite value of a run after its latest checkpoint, or after that of `step`.
 
     Args:
-        data: what it was trained on.
-        game, paper: as for `load`, of a run of your own game or paper.
-        step: a round that a checkpoint was kept of.
-        member: of a population, whose members are played one at a time.
-        steps: up to this round; by default as far as the recipe says.
+        folder: The run's folder.
+        data: The data it was trained on.
+        game: As for `load`, for runs of your own game.
+        step: A round with a checkpoint; None: the latest.
+        member: A member of a population.
+        steps: The last round to repeat; None: as in config.json.
+        paper: As for `load`, for runs of your own paper.
+        progress: Show a progress bar.
+
+    Returns:
+        The Fault; None if all rounds are finite.
 
     Raises:
-        UserError: for other data, for a population without a `member`, where there is nothing to play, and for a run
-            without a checkpoint that started from another run's weights.
+        UserError: The data are others, a population's member is missing, there are no rounds to repeat, or the run has
+            no checkpoint and started from the weights of another.
     """
     folder, data = Path(folder).expanduser(), as_data(data)
     about, schedule = described(folder, game, paper)
@@ -66,16 +72,16 @@ def replay(
     if not found and "start" in about:
         raise UserError(f"{folder} has no checkpoint and started from the weights of another run: train it again.")
     if not first.axis and member is not None:
-        raise UserError(f"{folder} is one training, which has no members: leave out the member.")
+        raise UserError(f"{folder} is a single training without members: leave out the member.")
     if first.axis:
         if member is None:
             count = len(first.data_seeds(0))
-            raise UserError(f"{folder} has {count} members, played one at a time: name one by its member.")
+            raise UserError(f"{folder} has {count} members, which are replayed one at a time: give a member.")
         training = _alone(training, member)
     state = jax.tree.map(lambda x: x[member] if first.axis else x, found[1]) if found else training.initial()
     last = config.get("steps") if steps is None else steps
     if last is None or last <= int(state.step):
-        raise UserError(f"{folder} is at round {int(state.step)}: say up to which later round to play, by steps.")
+        raise UserError(f"{folder} is at round {int(state.step)}: give a later round as steps.")
     return first_fault(training, state, last, progress=progress)
 
 
@@ -85,21 +91,28 @@ def _origin(about):
 
 
 def _alone(training, i):
-    """The training of member i of a population."""
+    """The Training of member i of a population."""
     game = lru_cache(maxsize=None)(lambda games: games.member(i))  # a Game equals only itself
-    game(training.schedule(0))  # UserError if there is none
+    game(training.schedule(0))  # UserError if there is no such member
     seed = training.schedule(0).data_seeds(training.seed)[i]
     return dataclasses.replace(training, schedule=lambda t: game(training.schedule(t)), seed=seed)
 
 
 def first_fault(training: Training, state: State, steps: int, progress: bool = False) -> Fault | None:
-    """The first fault of one training on the way from a State of any round to `steps`, None if there is none.
+    """The first non-finite value of a single training between a State's round and `steps`; None if there is none.
 
-    UserError if the State is not finite itself.
+    Args:
+        training: What is trained on what.
+        state: The State to start from.
+        steps: The last round.
+        progress: Show a progress bar.
+
+    Raises:
+        UserError: The State itself is not finite.
     """
     t, schedule, data = int(state.step), training.schedule, training.data
     if not _still_finite(state):
-        raise UserError(f"The State of round {t} is already not finite: play from an earlier one.")
+        raise UserError(f"The State of round {t} is already not finite: start from an earlier one.")
     now: Any = game_at(schedule, t)
     position, before, change = training.position(t), None, changes(training)
     for i in tqdm(range(t, steps), disable=not progress, unit=" rounds", leave=False):
@@ -121,6 +134,6 @@ _still_finite = jax.jit(partial(finite, metrics={}))
 
 @per_game
 def _round(game, state, batch):
-    """(State, metrics, whether they are finite) after a round on a batch as it lies in the data."""
+    """(State, metrics, whether they are finite) after a round on a batch as stored in the data."""
     state, metrics = step(game, state, jax.tree.map(to_float, batch))
     return state, metrics, finite(state, metrics)

@@ -1,4 +1,4 @@
-"""A run: a game in a State, and the folder it is kept in."""
+"""A run: a game, its State, and the folder of its files."""
 
 import base64
 import contextlib
@@ -22,36 +22,45 @@ from gan_jax.population import Games
 from gan_jax.programs import per_game
 from gan_jax.training import parallel
 
-CHUNK, TOGETHER = 256, 16  # samples made, and images translated, at once
-NOTEBOOK = 16  # samples shown of a run
+CHUNK, TOGETHER = 256, 16  # samples generated, and images translated, in one program
+NOTEBOOK = 16  # samples shown in a notebook
 
 Set = dict[str, np.ndarray]  # {"x": [n, …], "y": …}
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A game, or a population of them, its State, and the folder they are kept in (None: nowhere)."""
+    """A trained game or population, as `train` and `load` return it.
+
+    Attributes:
+        game: The Game or Population.
+        state: Its State.
+        folder: The run's folder; None if it has none.
+    """
 
     game: Games
     state: State
     folder: Path | None = None
 
     def sample(self, key: Any, n: int, **given: Any) -> Set:
-        """n samples {"x": [n, …]}, and "y" [n] where the game makes labels; of a population [members, n, …].
+        """n samples from the generator, with averaged weights if there are any.
 
-        Images are in [-1, 1]. Samples are a function of (key, n) alone, and the first of n are those of fewer: chunk i
-        draws from fold_in(key, i).
+        Samples depend only on the key, and the first samples do not depend on n: chunk i draws from fold_in(key, i).
 
         Args:
-            key: a JAX key, or a seed.
-            n: how many.
-            given: what the game's samples take, such as y=3, y=[0, 1, …] (a label for each) or truncation=1.5.
+            key: A PRNG key, or an integer seed.
+            n: Number of samples.
+            given: Options of the game's sampler: one value for all samples or one for each, such as y=3,
+                y=np.arange(10) or truncation=1.5.
+
+        Returns:
+            {"x": [n, …]}, with "y" [n] if the game has labels; [members, n, …] for a population. Images are in [-1, 1].
 
         Raises:
-            UserError: for what the game's samples do not take.
+            UserError: The game cannot be sampled, or its sampler does not have such an option or value.
         """
         if n < 0:
-            raise UserError(f"{n} samples cannot be made: give a number of 0 or more.")
+            raise UserError(f"n is {n}: the number of samples must be 0 or more.")
         key, given = as_key(key), {name: np.asarray(value) for name, value in given.items()}
         _check_given(self.game, self.state, given, n)
         some = lambda i: {name: _rows(value, i * CHUNK, CHUNK) for name, value in given.items()}
@@ -67,17 +76,24 @@ class Run:
         return jax.tree.map(lambda x: np.take(x, np.arange(n), axis), joined)
 
     def translate(self, x: Any, to: str, key: Any = 0) -> np.ndarray:
-        """Images x [n, h, w, c] as they would be in the domain `to`, all in [-1, 1].
+        """Images translated to another domain, with averaged weights if there are any.
 
-        Of a population [members, n, h, w, c], each member's of the same x or, if it is of that shape, of its own.
-        Image i is a function of x[i] and fold_in(key, i) alone.
+        Image i depends only on x[i] and fold_in(key, i).
+
+        Args:
+            x: Images [n, h, w, c] in [-1, 1]; for a population optionally [members, n, h, w, c].
+            to: The target domain, one of `game.translations`.
+            key: A PRNG key, or an integer seed.
+
+        Returns:
+            Images [n, h, w, c] in [-1, 1]; [members, n, h, w, c] for a population.
 
         Raises:
-            UserError: for a domain that the game does not know, and images of a size that its network does not take.
+            UserError: The game has no such domain, or its network does not accept images of this size.
         """
         known = self.game.translations
         if to not in known:
-            where = f"only {', '.join(known)}" if known else "and to no other domain either"
+            where = f"only to {', '.join(known)}" if known else "nor to any other domain"
             raise UserError(f"This game does not translate to {to!r}, {where}.")
         axis, key = self.game.axis, as_key(key)
         x = np.asarray(x, np.float32)
@@ -95,7 +111,7 @@ class Run:
         return np.take(np.concatenate(chunks, axis), np.arange(n), axis)
 
     def member(self, i: int) -> "Run":
-        """Member i of a population as a training of its own, kept nowhere. UserError if there is none."""
+        """Member i of a population as a single training without a folder. Raises UserError if there is none."""
         game = self.game.member(i)
         return Run(game, jax.device_put(jax.tree.map(lambda x: x[i], self.state), jax.devices()[0]))
 
@@ -107,7 +123,7 @@ class Run:
         return f"Run at round {int(steps.max()):,}{where}: {', '.join(sizes)} weights{members}"
 
     def _repr_html_(self) -> str:
-        """For notebooks: the line of `repr`, and some samples where they make a picture."""
+        """HTML for notebooks: the `repr` and a picture of some samples, if there is one."""
         line = f"<code>{html.escape(repr(self))}</code>"
         if self.game.sample is None:
             return line
@@ -122,7 +138,14 @@ def _size(params, axis):
 
 
 def as_key(key: Any) -> jax.Array:
-    """A JAX key as it is, a seed as its key. UserError for anything else."""
+    """The PRNG key of an integer seed; a key as it is.
+
+    Raises:
+        UserError: Neither a key nor an integer from 0 to 2³² − 1.
+
+    >>> as_key(0) == jax.random.key(0)
+    Array(True, dtype=bool)
+    """
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     if isinstance(key, int | np.integer) and not isinstance(key, bool) and 0 <= key < 2**32:
@@ -131,49 +154,72 @@ def as_key(key: Any) -> jax.Array:
 
 
 def as_set(samples: Any) -> Any:
-    """What a game's `sample` returns as a Set: a bare array is its "x"."""
+    """Samples as a dict: a bare array becomes {"x": array}.
+
+    >>> as_set(np.zeros(3))
+    {'x': array([0., 0., 0.])}
+    """
     return dict(samples) if isinstance(samples, Mapping) else {"x": samples}
 
 
 @per_game
 def samples(game, state, key, given, *, n):
-    """n samples {"x": [n, …], …}, by averaged weights where the game keeps them; of a population members first."""
+    """n samples as one program, with averaged weights if there are any.
+
+    Args:
+        game: A Game or Population.
+        state: Its State.
+        key: A PRNG key.
+        given: Options of the game's sampler, traced.
+        n: Number of samples.
+
+    Returns:
+        {"x": [n, …], …}; [members, n, …] for a population.
+    """
     make = lambda one, state, key, given: _sample(one, state, key, n, given)
     return parallel.whole(game.each(make, state, shared=(key, given)))
 
 
 def _sample(game, state, key, n, given):
     if game.sample is None:
-        translates = "it translates images, by `python -m gan_jax translate` or run.translate."
+        translates = "it translates images: use run.translate or `python -m gan_jax translate`."
         how = translates if game.translations else "give Game(sample=(nets, key, n) -> x)."
-        raise UserError(f"This game does not say how to sample: {how}")
+        raise UserError(f"This game has no sampler: {how}")
     try:
         return as_set(game.sample(networks(game, state), key, n, **given))
     except TypeError as error:
         unknown = [name for name in given if f"'{name}'" in str(error)]
         if not unknown:
             raise
-        raise UserError(f"The samples of this game take no {unknown[0]}: leave it out.") from None
+        raise UserError(f"The sampler of this game has no option {unknown[0]}: leave it out.") from None
 
 
 def _check_given(game, state, given, n):
-    """UserError for given values that the game refuses: it sees them here as numbers, in a program only as traced."""
+    """Raise a UserError for invalid options, while their values are concrete: inside a program they are traced."""
     for name, value in given.items():
         if value.ndim and value.shape[0] != n:
-            raise UserError(f"{name} has {value.shape[0]} rows for {n} samples: give one for each, or one for all.")
+            raise UserError(f"{name} has {value.shape[0]} values for {n} samples: give one for each, or one for all.")
     if given and n:
         one = lambda member, state: _sample(member, state, jax.random.key(0), n, given)
         jax.eval_shape(lambda state: game.each(one, state), state)
 
 
 def _rows(value, start, count):
-    """Rows of a value with one for each sample, the last one repeated; a scalar as it is."""
+    """Rows of an option with a value for each sample, padded with the last one; a scalar as it is."""
     return np.take(value, np.arange(start, start + count), 0, mode="clip") if value.ndim and len(value) else value
 
 
 @per_game
 def translations(game, state, x, keys, *, to):
-    """Images x [n, h, w, c], with keys [n], in the domain `to`, each image alone; of a population members first."""
+    """Images translated to the domain `to`, one by one, as one program.
+
+    Args:
+        game: A Game or Population.
+        state: Its State.
+        x: Images [n, h, w, c] in [-1, 1]; [members, n, h, w, c] for a population.
+        keys: PRNG keys [n].
+        to: The target domain.
+    """
 
     def make(one, state, x, keys):
         nets, f = networks(one, state), one.translations[to]
@@ -183,7 +229,7 @@ def translations(game, state, x, keys, *, to):
 
 
 def networks(game: Any, state: State) -> Nets:
-    """All networks of a Game in evaluation mode, with averaged weights where it keeps them."""
+    """All networks of a Game in evaluation mode, with averaged weights if there are any."""
     nets = Nets({name: net(game, state, name) for name in game.players})
     nets.memory = state.memory["game"]
     return nets
@@ -191,7 +237,7 @@ def networks(game: Any, state: State) -> Nets:
 
 @contextlib.contextmanager
 def on_mesh_of(state: State):
-    """The mesh that the State lies on, for programs that spread their work over it."""
+    """Context with the mesh on which a State is placed."""
     mesh = getattr(state.step.sharding, "mesh", None) if isinstance(state.step, jax.Array) else None
     if mesh is None or mesh.size == 1 or not jax.sharding.get_abstract_mesh().empty:
         yield

@@ -1,4 +1,4 @@
-"""`train`: a game on data, in a folder or in memory."""
+"""`train`: train a game on data, in a run folder or in memory."""
 
 import dataclasses
 import hashlib
@@ -32,7 +32,7 @@ from gan_jax.training.report import Report
 from gan_jax.training.rounds import Training
 from gan_jax.training.spec import Schedule, abstract_state, as_schedule, batch_spec, game_at, zeros
 
-SAMPLE_EVERY = 500  # rounds between pictures of a run of one's own game
+SAMPLE_EVERY = 500  # rounds between pictures of samples, for games that are not of a paper
 
 
 def train(
@@ -49,23 +49,34 @@ def train(
     config: Mapping[str, Any] | None = None,
     **given: Any,
 ) -> Run:
-    """Train `game` on `data` up to round `steps`; a run already in the folder `run` goes on from its checkpoint.
+    """Train a game on data up to round `steps`. A run that is already in the folder resumes from its last checkpoint.
 
     Args:
-        game: a Game, a Population, or a schedule round -> either that returns one of a few made beforehand.
-        data: an array [n, …] or {"x": [n, …], "y": [n]}, in memory or OnDisk; or several such sets that are not paired,
-            {"A": {"x": …}, "B": {"x": …}}. uint8 becomes float32 in [-1, 1] on the device.
-        steps: rounds in all. batch: examples in each slice of a round. seed: of initialisation, noise and data order.
-        run: a folder; None keeps the result in memory.
-        start: a run, or its State, whose weights and averages this training starts from.
-        state: a State of this very game, of any round, to go on from; not with a `run`, whose checkpoints say that.
-        paper, config: what config.json says of where the game comes from, and every number it was made with.
-        given: fields of `Saving`, `Logging` and `Devices` in gan_jax.training.options, such as log_every=100.
+        game: A Game, a Population, or a schedule: round -> one of several of these that exist beforehand.
+        data: An array [n, …] or {"x": [n, …], "y": [n]}, in memory or OnDisk; or several unpaired sets
+            {"A": {"x": …}, "B": {"x": …}}. uint8 is converted to float32 in [-1, 1] on the device.
+        steps: Total number of rounds.
+        batch: Batch size: examples in each slice of a round.
+        seed: Seed of initialisation, noise and data order.
+        run: The run's folder; None: nothing is written.
+        start: A Run or State whose weights and averages initialise this training.
+        state: A State of this game from which to continue at its round; not together with `run`.
+        paper: Name "paper:preset" for config.json.
+        config: Hyper-parameters for config.json.
+        given: Fields of `Saving`, `Logging` and `Devices` (gan_jax.training.options), such as log_every=100.
+
+    Returns:
+        The trained Run.
 
     Raises:
-        UserError: data that does not fit, another run or another process in the folder, a file that cannot be written,
-            and a loss or gradient that is no longer finite: the run stops, and the last good checkpoint stays.
-        SystemExit, KeyboardInterrupt: after SIGTERM and Ctrl-C, once the State is saved.
+        UserError: The data do not fit the game, the folder has another run or is in use, a file cannot be written, or a
+            loss or gradient is no longer finite (the last good checkpoint is kept).
+        SystemExit, KeyboardInterrupt: After SIGTERM or Ctrl-C, once the State is saved.
+
+    Example::
+
+        run = gan_jax.train(game, images, steps=2000, run="runs/mine", log_every=50)
+        run.sample(0, 64)["x"]    # [64, h, w, c]
     """
     saving, logging, devices = options(given)
     check_counts(batch=batch, **{"steps": steps} if steps else {})
@@ -96,21 +107,21 @@ def _as_run(folder, game, state):
 
 @contextmanager
 def _opened(training, folder, begin, about, notes):
-    """The run's folder, locked; yields where the training goes on: its newest sound checkpoint, or round 0."""
+    """Context with the locked run folder; yields the Start: the latest intact checkpoint, or round 0."""
     say = tqdm.write if parallel.first() else lambda line: None
     with ExitStack() as stack:
         parallel.first_alone(lambda: stack.enter_context(open_folder(folder, about, notes)))
         found = checkpoint.restore(folder / "checkpoints", training.abstract, say=say)
         if found:
             begin = Start(*found)
-        elif begin.t:  # every checkpoint that there was is gone
+        elif begin.t:  # all checkpoints have been deleted
             begin = Start(0, training.initial(), {})
         parallel.first_alone(lambda: cut_rows(folder, begin.t))
         yield begin
 
 
 def _with_pictures(training, folder, logging):
-    """Of one's own game too: pages of samples, where it says how to sample."""
+    """Logging with a callback that saves pictures of samples, if the game has a sampler."""
     if not game_at(training.schedule, 0).sample:
         return logging
     draw = pictures(training.data, training.seed, folder)
@@ -118,7 +129,19 @@ def _with_pictures(training, folder, logging):
 
 
 def prepare(game: Any, data: Any, batch: int, seed: int, devices: Any, folder: Path | None) -> Training:
-    """What is trained on what, and where it runs. UserError for data that is too little or does not fit."""
+    """The Training of a game on data.
+
+    Args:
+        game: A Game, a Population, or a schedule.
+        data: As for `train`.
+        batch: Batch size.
+        seed: Seed of initialisation, noise and data order.
+        devices: `Devices`.
+        folder: The run's folder; a fork's config.json says from where in the data it continues.
+
+    Raises:
+        UserError: There is less data than a batch, it does not fit the game, or the batch does not fit the devices.
+    """
     schedule, data = as_schedule(game), as_data(data)
     first = schedule(0)
     check_enough(data, first.batch or batch)
@@ -133,7 +156,7 @@ def prepare(game: Any, data: Any, batch: int, seed: int, devices: Any, folder: P
 
 
 def header(training: Training, state: State, paper: str) -> str:
-    """One line: what is trained, on what, how large, and where."""
+    """The line printed at the start: game, data, numbers of weights, devices."""
     data: Any = training.data
     sets = []
     for name, one in data.items() if several(data) else [("", data)]:
@@ -153,15 +176,15 @@ def _thousands(n):
 
 
 def _start(training, folder, start, state):
-    """Where the training begins: at a State given, or at shapes that a checkpoint has, or at round 0.
+    """The Start: a given State, the shapes of the latest checkpoint, or round 0.
 
-    A game that cannot be played fails here, before a folder is made.
+    The game is traced here, before the folder is created, so that a failing game leaves nothing behind.
     """
     if state is not None:
         if folder:
-            raise UserError(f"A State to go on from and the folder {folder}, which has its own, are one too many.")
+            raise UserError(f"Both state= and a run folder, {folder}, are given: leave out one of them.")
         if start is not None:
-            raise UserError("A State to go on from and a run to start from are one too many: leave out `start`.")
+            raise UserError("Both state= and start= are given: leave out one of them.")
         state = jax.tree.map(jax.numpy.copy, state)  # training donates it
         return Start(int(np.asarray(state.step).max()), state, {})
     latest = (checkpoint.latest_step(folder / "checkpoints") if folder else None) or 0
@@ -176,7 +199,14 @@ def _weights(start):
 def identity(
     training: Training, paper: str, config: Mapping[str, Any] | None, start: Run | State | None = None
 ) -> dict[str, Any]:
-    """What a run is, for config.json: two starts in one folder must agree in it."""
+    """The entries of config.json that identify a run: a training resumes in a folder only if they agree.
+
+    Args:
+        training: What is trained on what.
+        paper: Name "paper:preset", or "".
+        config: Hyper-parameters.
+        start: The Run or State that initialised the weights.
+    """
     game = game_at(training.schedule, 0)
     about = {
         "paper": paper,
@@ -190,12 +220,16 @@ def identity(
 
 
 def _notes(start):
-    """Where the weights to start from lie, for whoever reads config.json."""
+    """For config.json: the folder of the run that initialised the weights."""
     return {"from": str(start.folder)} if isinstance(start, Run) and start.folder else {}
 
 
 def checksum(tree: Any) -> str:
-    """16 hexadecimal digits of the sha256 of all leaves."""
+    """The first 16 hexadecimal digits of the sha256 of all leaves.
+
+    >>> checksum({"w": np.zeros(3)})
+    '9d908ecfb6b256de'
+    """
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
         digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -203,8 +237,7 @@ def checksum(tree: Any) -> str:
 
 
 def fingerprint(game: Games, spec: Any) -> str:
-    """16 hexadecimal digits that change with a game's networks, losses, optimisers and numbers: a hash of its round as
-    JAX traces it."""
+    """16 hexadecimal digits that identify a game's computation: a hash of the jaxpr of a round."""
     one = lambda member, state: step(member, state, zeros(member, spec))
     program = str(jax.make_jaxpr(partial(game.each, one))(abstract_state(game, spec)))
     return hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", program).encode()).hexdigest()[:16]
@@ -212,7 +245,7 @@ def fingerprint(game: Games, spec: Any) -> str:
 
 @contextmanager
 def _advice(training, folder, paper, start, given, progress):
-    """UserError in place of NotFiniteError: what broke, where, and how to go on."""
+    """Context that replaces NotFiniteError by a UserError with the cause and what to do."""
     try:
         yield
     except NotFiniteError as error:
@@ -222,15 +255,13 @@ def _advice(training, folder, paper, start, given, progress):
     kept = folder and checkpoint.latest_step(folder / "checkpoints")
     how = "lower the learning rates or strengthen the penalty, and start again"
     if kept and paper:
-        how = f"{how} from there, as `python -m gan_jax fork {folder} --set FIELD=VALUE` does"
-    place = f"{folder} keeps the last checkpoint before it, of round {kept}" if kept else "nothing was saved"
-    where = (
-        f" `python -m gan_jax replay {folder} --member 0` tells where it broke." if played.game.axis and paper else ""
-    )
+        how = f"{how} from there, with `python -m gan_jax fork {folder} --set FIELD=VALUE`"
+    place = f"the last checkpoint before it in {folder} is of round {kept}" if kept else "nothing was saved"
+    where = f" `python -m gan_jax replay {folder} --member 0` finds the cause." if played.game.axis and paper else ""
     if not played.game.axis and jax.process_count() == 1:
-        tqdm.write(f"Round {played.step} is not finite: playing again from round {kept or 0} on to see why.")
+        tqdm.write(f"Round {played.step} is not finite: repeating the rounds from {kept or 0} on to find the cause.")
         found = checkpoint.restore(folder / "checkpoints", training.abstract, say=tqdm.write) if folder else None
         state = found[1] if found else training.initial(_weights(start)) if given is None else given
         fault = first_fault(training, state, played.step, progress=progress)
-        where = f" {fault}." if fault else " Played again, it stays finite."
+        where = f" {fault}." if fault else " Repeated, the rounds are finite."
     raise UserError(f"{what} in round {played.step}: {place}; {how}.{where}")

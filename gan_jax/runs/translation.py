@@ -1,4 +1,4 @@
-"""Translations between two domains, A and B: pictures of them on images held out, and how far they are from a truth."""
+"""Image translation between two domains, A and B: pictures on held-out images, and distances to the ground truth."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
@@ -15,21 +15,27 @@ from gan_jax.runs.run import Run
 Callback = Callable[[Run, int], Callable[[], dict[str, Any] | None]]
 
 
-class Way(NamedTuple):
-    """Images of a domain, what they become in the other, and back at home, if the game knows the way."""
+class Translated(NamedTuple):
+    """Translations of the images of a domain.
 
-    home: str
-    there: np.ndarray  # [n, h, w, c], or of a population [members, n, h, w, c]
+    Attributes:
+        source: Their domain.
+        there: Translations to the other domain, [n, h, w, c], or [members, n, h, w, c] for a population.
+        back: Translations of these back to the source domain; None if the game has none.
+    """
+
+    source: str
+    there: np.ndarray
     back: np.ndarray | None
 
 
-def ways(run: Run, images: Images) -> dict[str, Way]:
-    """Every translation {to: Way} of `images`, [-1, 1]."""
+def translate(run: Run, images: Images) -> dict[str, Translated]:
+    """All translations of a game, {target domain: Translated}, for images {domain: [n, h, w, c]} in [-1, 1]."""
     found = {}
     for to in run.game.translations:
-        home = _other(images, to)
-        there = run.translate(images[home], to)
-        found[to] = Way(home, there, run.translate(there, home) if home in run.game.translations else None)
+        source = _other(images, to)
+        there = run.translate(images[source], to)
+        found[to] = Translated(source, there, run.translate(there, source) if source in run.game.translations else None)
     return found
 
 
@@ -38,39 +44,68 @@ def _other(images, domain):
     return other
 
 
-def page(images: Images, found: Mapping[str, Way], paired: bool) -> UInt8[np.ndarray, "height width c"]:
-    """A line an image: itself, there, back again if the game knows the way, and the truth if it is known."""
+def page(images: Images, found: Mapping[str, Translated], paired: bool) -> UInt8[np.ndarray, "height width c"]:
+    """A picture with a row per image: the image, its translation, that translated back (if possible), and the truth.
+
+    Args:
+        images: {domain: [n, h, w, c]} in [-1, 1].
+        found: Their translations, from `translate`.
+        paired: Whether the two domains' images are pairs, so that the truth is known.
+    """
     lines = []
-    for to, way in found.items():
-        columns = [images[way.home], way.there, *([] if way.back is None else [way.back])]
+    for to, one in found.items():
+        columns = [images[one.source], one.there, *([] if one.back is None else [one.back])]
         columns += [images[to]] if paired else []
         lines.append(np.stack(columns, 1))
     return show.grid(np.concatenate([line.reshape(-1, *line.shape[2:]) for line in lines]), lines[0].shape[1])
 
 
-def distances(images: Images, found: Mapping[str, Way], paired: bool) -> dict[str, Num[np.ndarray, "*members n"]]:
-    """Of each image: l1/TO, a share of the range from black to white, and psnr/TO, in dB, to the truth, where it is
-    known, and cycle/HOME, such a share, between it and itself there and back, where there is a way."""
-    apart, each = {}, (-3, -2, -1)
-    for to, way in found.items():
+def distances(
+    images: Images, found: Mapping[str, Translated], paired: bool
+) -> dict[str, Num[np.ndarray, "*members n"]]:
+    """Errors of translations, per image.
+
+    Args:
+        images: {domain: [n, h, w, c]} in [-1, 1].
+        found: Their translations, from `translate`.
+        paired: Whether the two domains' images are pairs, so that the truth is known.
+
+    Returns:
+        For pairs "l1/TARGET", the mean absolute error as a share of the range from black to white, and "psnr/TARGET" in
+        dB; where images can be translated back, "cycle/SOURCE", the mean absolute error of the cycle.
+
+    >>> black, white = np.full((1, 2, 2, 1), -1.0), np.ones((1, 2, 2, 1))
+    >>> distances({"A": black, "B": white}, {"B": Translated("A", black, None)}, paired=True)["l1/B"]
+    array([1.])
+    """
+    errors, each = {}, (-3, -2, -1)
+    for to, one in found.items():
         if paired:
-            error = np.abs(way.there - images[to]) / 2
-            apart[f"l1/{to}"] = error.mean(each)
-            with np.errstate(divide="ignore"):  # of an exact one it is infinite
-                apart[f"psnr/{to}"] = -10 * np.log10(np.square(error).mean(each))
-        if way.back is not None:
-            apart[f"cycle/{way.home}"] = (np.abs(way.back - images[way.home]) / 2).mean(each)
-    return apart
+            error = np.abs(one.there - images[to]) / 2
+            errors[f"l1/{to}"] = error.mean(each)
+            with np.errstate(divide="ignore"):  # infinite for an exact translation
+                errors[f"psnr/{to}"] = -10 * np.log10(np.square(error).mean(each))
+        if one.back is not None:
+            errors[f"cycle/{one.source}"] = (np.abs(one.back - images[one.source]) / 2).mean(each)
+    return errors
 
 
 def scores(run: Run, held: HeldOut, n: int) -> dict[str, Score]:
-    """The means of `distances` over the first n images held out, with their standard errors. UserError for a
-    population, or fewer than 2 images."""
+    """The means of `distances` over the first n held-out images, with their standard errors.
+
+    Args:
+        run: A single training.
+        held: The held-out images.
+        n: Number of images.
+
+    Raises:
+        UserError: The run is a population, or there are fewer than 2 images.
+    """
     images = held.first(n)
     if run.game.axis or min(map(len, images.values())) < 2:
-        raise UserError("Translations are scored of one training, on 2 images or more.")
+        raise UserError("Translations of a single training are scored, on 2 images or more.")
     named = {}
-    for name, values in distances(images, ways(run, images), held.paired).items():
+    for name, values in distances(images, translate(run, images), held.paired).items():
         error = float(values.std(ddof=1) / len(values) ** 0.5) if np.isfinite(values).all() else None
         named[name] = Score(
             name, float(values.mean()), {"images held out": len(values)}, error, f"{len(values)} images"
@@ -79,11 +114,16 @@ def scores(run: Run, held: HeldOut, n: int) -> dict[str, Score]:
 
 
 def pictures(held: HeldOut, save: Callable[[int, np.ndarray], None]) -> Callback:
-    """A callback that draws some images held out, there and back; of a population those of every member."""
+    """A callback for `train` with a picture of some held-out images and their translations, for every member.
+
+    Args:
+        held: The held-out images.
+        save: (step, picture) -> None.
+    """
     images = held.some()
 
     def draw(run, step):
-        found = ways(run, images)
+        found = translate(run, images)
         members = [_of(i, found) for i in range(len(run.state.step))] if run.game.axis else [found]
         drawn = show.tiles([page(images, own, held.paired) for own in members])
         return lambda: save(step, drawn)
@@ -92,19 +132,31 @@ def pictures(held: HeldOut, save: Callable[[int, np.ndarray], None]) -> Callback
 
 
 def _of(i, found):
-    """The ways of member i."""
-    return {to: Way(home, there[i], None if back is None else back[i]) for to, (home, there, back) in found.items()}
+    """The translations of member i."""
+    return {
+        to: Translated(source, there[i], None if back is None else back[i])
+        for to, (source, there, back) in found.items()
+    }
 
 
 def scored(held: HeldOut, n: int, translations: Collection[str]) -> tuple[Callback, list[str]]:
-    """(fn, what it logs) for `train(callbacks=[(every, *scored(…))])`: "score/NAME" of `distances` on the first n."""
+    """A callback for `train(callbacks=[(every, *scored(…))])` that logs the means of `distances` as "score/NAME".
+
+    Args:
+        held: The held-out images.
+        n: How many of them are used.
+        translations: Target domains of the game.
+
+    Returns:
+        (callback, names of the metrics that it logs).
+    """
     images = held.first(n)
-    homes = {to: _other(images, to) for to in translations}
-    names = [f"{kind}/{to}" for to in homes for kind in ("l1", "psnr") if held.paired]
-    names += [f"cycle/{home}" for home in homes.values() if home in homes]
+    sources = {to: _other(images, to) for to in translations}
+    names = [f"{kind}/{to}" for to in sources for kind in ("l1", "psnr") if held.paired]
+    names += [f"cycle/{source}" for source in sources.values() if source in sources]
 
     def measure(run, step):
-        found = distances(images, ways(run, images), held.paired)
+        found = distances(images, translate(run, images), held.paired)
         return lambda: {f"score/{name}": values.mean(-1) for name, values in found.items()}
 
     return measure, [f"score/{name}" for name in names]

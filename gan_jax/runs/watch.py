@@ -1,4 +1,4 @@
-"""Measures of `gan_jax.analysis` along a run: a callback that logs and saves them, and what it saved."""
+"""Measures of `gan_jax.analysis` during a training: a callback that logs and saves them, and how to read them."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,24 +18,29 @@ FOLDER = "analysis"
 def callback(
     every: int, batch: Tree, measures: Mapping[str, analysis.Measure] = analysis.MEASURES
 ) -> tuple[int, Callable[[Any, int], Callable[[], dict[str, float]]]]:
-    """For `train(callbacks=[…])`: the measures on one batch, with the noise of the next round.
+    """A callback for `train(callbacks=[…])` that evaluates measures on a fixed batch, with the noise of the next round.
 
-    Rows get every finite number: scalars as "flow/rotation", of singular values "… max", of eigenvalues "spectrum/real
-    min", "… real max" and "… imag max" (of those computed). The arrays are saved in the run's folder, for `read`.
+    All finite numbers are logged: scalars as "flow/rotation", the largest singular value as "… max", the extreme
+    eigenvalues (of those computed) as "spectrum/real min", "… real max" and "… imag max". Arrays are saved in the run's
+    folder, for `read`.
 
     Args:
-        every: rounds between two measurements.
-        batch: [slices, B, …].
+        every: Rounds between measurements.
+        batch: A round's batch [slices, B, …].
         measures: {name: (game, state, batch, key) -> array or {name: array}}.
 
     Raises:
-        UserError: at the first measurement, for a population.
+        UserError: At the first measurement, for a population.
+
+    >>> every, f = callback(1000, batch={"x": np.zeros((2, 64, 2), np.float32)})
+    >>> every
+    1000
     """
 
     def start(run, step):
         if not isinstance(run.game, Game):
             raise UserError(
-                "A population cannot be watched: leave out the callback, and measure run.member(i) afterwards."
+                "Measures are of a single training: leave out the callback, and measure run.member(i) afterwards."
             )
         own, key = analysis.inputs(run.game, run.state, batch)
         found = {name: measure(run.game, run.state, own, key) for name, measure in measures.items()}
@@ -52,13 +57,17 @@ def callback(
 
 
 def read(folder: str | Path) -> dict[int, dict[str, np.ndarray]]:
-    """{step: {"spectrum": eigenvalues, "singular/D/Dense_0/kernel": …}} from a run's folder, {} if there are none."""
+    """Saved measures {step: {"spectrum": eigenvalues, "singular/D/Dense_0/kernel": …}} of a run's folder.
+
+    >>> read("no/such/run")
+    {}
+    """
     paths = sorted((Path(folder) / FOLDER).glob("*.npz"), key=lambda path: int(path.stem))
     return {int(path.stem): limits.npz(path) for path in paths}
 
 
 def draw(folder: Path) -> None:
-    """spectrum.png and singular_values.png from what was saved in a run's folder, where there is any."""
+    """Write spectrum.png and singular_values.png from the measures saved in a run's folder, if there are any."""
     saved = read(folder)
     spectra = {step: arrays["spectrum"] for step, arrays in saved.items() if "spectrum" in arrays}
     layers = {step: {k: v for k, v in arrays.items() if k.startswith("singular/")} for step, arrays in saved.items()}
@@ -69,7 +78,7 @@ def draw(folder: Path) -> None:
 
 
 def _by_path(found):
-    """{"flow/rotation": array, …}, on the host."""
+    """{"flow/rotation": NumPy array, …}."""
     leaves = jax.tree.leaves_with_path(found)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(x) for path, x in leaves}
 

@@ -177,4 +177,4 @@ def test_ctrl_c_in_a_shell_and_going_on_to_the_end(tmp_path, environment):
     assert child.returncode == 0 and f"run has {saved + 3} rounds" in child.stdout, child.stderr
     command = [sys.executable, "-m", "gan_jax", "sample", "run", "--class", "3"]
     child = subprocess.run(command, **how)
-    assert (child.returncode, child.stderr) == (2, "error: The samples of this game take no y: leave it out.\n")
+    assert (child.returncode, child.stderr) == (2, "error: The sampler of this game has no option y: leave it out.\n")

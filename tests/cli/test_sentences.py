@@ -67,8 +67,8 @@ COMMANDS = {
     "sample RUN --step 3": "There is no checkpoint 3 in RUN/checkpoints; there are [2, 4].",
     "sample RUN --sed 3": "There is no flag --sed (did you mean '--seed'?): --help shows them all.",
     "sample RUN --paper swap": "This is a run of 'mlp', not of swap.py: give that file.",
-    "replay RUN": "RUN is at round 4: say up to which later round to play, by steps.",
-    "replay RUN --member 0": "RUN is one training, which has no members: leave out the member.",
+    "replay RUN": "RUN is at round 4: give a later round as steps.",
+    "replay RUN --member 0": "RUN is a single training without members: leave out the member.",
     "replay RUN --step 3": "There is no checkpoint 3 in RUN/checkpoints; there are [2, 4].",
 }
 

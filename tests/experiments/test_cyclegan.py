@@ -180,9 +180,9 @@ def test_translations():
     assert wider.shape == (1, 20, 28, 1)
     with pytest.raises(UserError, match="does not take images of 18x16"):
         straight.translate(np.zeros((1, 16, 18, 1)), "B")
-    with pytest.raises(UserError, match="does not translate to 'C', only B, A"):
+    with pytest.raises(UserError, match="does not translate to 'C', only to B, A"):
         straight.translate(x, "C")
-    with pytest.raises(UserError, match=r"does not say how to sample: it translates images"):
+    with pytest.raises(UserError, match=r"has no sampler: it translates images"):
         straight.sample(jax.random.key(0), 2)
     many = population.members(paper.game, TINY, [0, 0], {"lr": [1e-4, 1e-3]})
     two = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), straight.state)
@@ -196,8 +196,8 @@ def test_distances_and_pages():
     rng = np.random.default_rng(0)
     images = {"A": rng.uniform(-0.5, 0.5, (6, 4, 4, 1)), "B": rng.uniform(-0.5, 0.5, (6, 4, 4, 1))}
     found = {
-        "B": translation.Way("A", images["B"] + 0.2, images["A"] - 0.1),
-        "A": translation.Way("B", images["A"], None),
+        "B": translation.Translated("A", images["B"] + 0.2, images["A"] - 0.1),
+        "A": translation.Translated("B", images["A"], None),
     }
     scores = translation.distances(images, found, paired=True)
     assert all(x.shape == (6,) for x in scores.values())
@@ -206,7 +206,7 @@ def test_distances_and_pages():
     assert scores["cycle/A"] == pytest.approx(0.05) and "cycle/B" not in scores
     assert scores["l1/A"] == 0 and scores["psnr/A"] == np.inf
     assert translation.distances(images, found, paired=False).keys() == {"cycle/A"}
-    members = {"B": translation.Way("A", np.stack([found["B"].there, images["B"] + 0.4]), None)}
+    members = {"B": translation.Translated("A", np.stack([found["B"].there, images["B"] + 0.4]), None)}
     assert translation.distances(images, members, paired=True)["l1/B"].mean(-1) == pytest.approx([0.1, 0.2])
     page = translation.page(images, {"B": found["B"]}, paired=True)
     zoom = (page.shape[1] - 2) // 4 // 4  # a line is an image, its translation, the way back, the truth

@@ -107,7 +107,7 @@ def test_rows_that_are_none(tmp_path, little):
     path = tmp_path / "metrics.jsonl"
     for line in ("3", "[]", "{}", '{"step": "1"}', '{"step": 1, "a": "x"}', '{"step": 1, "a": {}}', '{"step": null}'):
         path.write_text('{"step": 1}\n' + line + "\n")
-        with pytest.raises(UserError, match=r"metrics.jsonl: line 2 is .*, no row of numbers with a step"):
+        with pytest.raises(UserError, match=r"metrics.jsonl: line 2 is .*, not a row of numbers with a step"):
             read_rows(tmp_path)
     path.write_text('{"step": 1, "a": NaN, "b": Infinity}\n' + DEEP)
     assert len(read_rows(tmp_path)) == 1

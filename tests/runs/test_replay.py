@@ -192,9 +192,9 @@ def test_what_cannot_be_played(tmp_path):
     train(alone(), POINTS, steps=2, run=tmp_path, progress=False, **HOW)
     for data, how, said in [
         (POINTS + 1, {}, "not the data"),
-        (POINTS, {}, "stands at round 2: say up to which"),
-        (POINTS, {"steps": 2}, "stands at round 2: say up to which"),
-        (POINTS, {"steps": 3, "member": 0}, "one training"),
+        (POINTS, {}, "is at round 2: give a later round"),
+        (POINTS, {"steps": 2}, "is at round 2: give a later round"),
+        (POINTS, {"steps": 3, "member": 0}, "single training"),
     ]:
         with pytest.raises(UserError, match=said):
             gan_jax.replay(tmp_path, data, alone(), **how)
@@ -215,9 +215,9 @@ def test_a_member_of_a_population(tmp_path):
     assert (fault.round, fault.where, fault.value, fault.phase) == (3, "play", "nan", "forward pass")
     assert gan_jax.replay(tmp_path, POINTS, many, member=1, steps=5, progress=False) is None
     for how, said in [
-        ({}, "has 4 members, played one at a time: name one"),
+        ({}, "has 4 members, which are replayed one at a time: give"),
         ({"member": 4}, "There is no member 4: members are 0 to 3"),
-        ({"member": 0}, "stands at round 4: say"),
+        ({"member": 0}, "is at round 4: give"),
     ]:
         with pytest.raises(UserError, match=said):
             gan_jax.replay(tmp_path, POINTS, many, steps=4, **how)

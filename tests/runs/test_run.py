@@ -58,9 +58,9 @@ def test_options_of_the_prior(labelled):
     assert set(samples[:, 2]) == {2} and 0.45 < np.abs(samples[:, :2]).max() <= 0.5
     with pytest.raises(UserError, match="y is 4, but the classes are 0 to 3"):
         labelled.sample(jax.random.key(0), 3, y=4)
-    with pytest.raises(UserError, match="samples of this game take no psi: leave it out"):
+    with pytest.raises(UserError, match="sampler of this game has no option psi: leave it out"):
         labelled.sample(jax.random.key(0), 3, psi=0.5)
-    with pytest.raises(UserError, match="samples of this game take no y: leave it out"):
+    with pytest.raises(UserError, match="sampler of this game has no option y: leave it out"):
         train(GAME, POINTS, steps=0).sample(jax.random.key(0), 3, y=1)
 
 
@@ -68,7 +68,7 @@ def test_a_type_error_that_is_no_option_is_not_hidden(labelled):
     game = Game(labelled.game.players, labelled.game.play, labelled.game.moves, sample=lambda nets, key, n: nets + n)
     with pytest.raises(TypeError, match="unsupported operand"):
         Run(game, labelled.state).sample(jax.random.key(0), 3)
-    with pytest.raises(UserError, match=r"does not say how to sample: give Game\(sample="):
+    with pytest.raises(UserError, match=r"has no sampler: give Game\(sample="):
         Run(Game(game.players, game.play, game.moves), labelled.state).sample(jax.random.key(0), 3)
 
 

@@ -127,7 +127,7 @@ def test_a_key_is_no_seed_and_a_name_no_game():
 
 def test_a_state_and_a_start_are_one_too_many():
     run = train(2)
-    with pytest.raises(UserError, match="one too many"):
+    with pytest.raises(UserError, match="leave out one of them"):
         train(state=run.state, start=run)
 
 

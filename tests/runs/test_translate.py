@@ -81,7 +81,7 @@ def test_a_folder_is_translated_picture_by_picture(trained, shell, tmp_path):
 @pytest.mark.parametrize(
     "words, said",
     [
-        ("translate r --to C --input in --out out", "This game does not translate to 'C', only B, A."),
+        ("translate r --to C --input in --out out", "This game does not translate to 'C', only to B, A."),
         ("translate r --to B --input none --out out", "'none' does not exist: give a folder, a tar or a picture."),
         ("translate r --to B --input odd --out out", "'b.png' in 'odd': This network takes pictures of even sides."),
         (
@@ -90,7 +90,7 @@ def test_a_folder_is_translated_picture_by_picture(trained, shell, tmp_path):
         ),
         ("translate none --to B --input in --out out", "none is not a run: .*"),
         ("translate r --input in --out out", ".*--to.*"),
-        ("sample r", "This game does not say how to sample: it translates images, by .*"),
+        ("sample r", "This game has no sampler: it translates images: use .*"),
     ],
 )
 def test_what_is_wrong_is_one_line(trained, shell, tmp_path, words, said):

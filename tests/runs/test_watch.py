@@ -75,7 +75,7 @@ def test_a_training_that_is_watched(tmp_path):
 def test_a_population_is_not_watched():
     pair = population.members(lambda config: GAME, move("D"), (0, 1), {})
     _, start = watch.callback(1, TWO)
-    with pytest.raises(UserError, match=r"A population cannot be watched.*run\.member"):
+    with pytest.raises(UserError, match=r"Measures are of a single training.*run\.member"):
         start(SimpleNamespace(game=pair(0)), 1)
 
 

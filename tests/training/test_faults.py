@@ -54,7 +54,7 @@ def test_a_folder_is_trained_by_one_at_a_time(tmp_path):
     refused = []
 
     def once_more(run, step):
-        with pytest.raises(UserError, match=r"run is in use by process \d+ on .*: wait until that has ended, or give"):
+        with pytest.raises(UserError, match=r"run is in use by process \d+ on .*: wait until it has ended, or give"):
             train(GAME, POINTS, steps=10, run=tmp_path / "run")
         refused.append(step)
         assert int(gan_jax.load(tmp_path / "run", GAME).state.step) == 10  # to read takes no lock

@@ -184,7 +184,7 @@ def test_a_nan_stops_the_run_and_keeps_the_checkpoint_before(tmp_path):
 
     game = alone(play)
     with pytest.raises(
-        UserError, match=r"loss/G is nan.* in round 8: .*/run keeps the last checkpoint before it, of round 5"
+        UserError, match=r"loss/G is nan.* in round 8: .*the last checkpoint before it in .*/run is of round 5"
     ):
         train(game, POINTS, steps=20, checkpoint_every=5, run=tmp_path / "run")
     assert [row["step"] for row in read_rows(tmp_path / "run")] == [5]
