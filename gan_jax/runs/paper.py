@@ -259,5 +259,5 @@ def configured(title: str, values: Mapping[str, Any], file: str | Path | None = 
         )
     found = _shipped(name) if file is None else paper(file)
     if found.title(chosen) != title:
-        raise UserError(f"This is a run of {name!r:.60}, not of {found.file.name}: give that file.")
+        raise UserError(f"This is a run of {title!r:.60}, not of {found.title(chosen)!r:.60}: give that paper's file.")
     return found, fields.replaced(title, found.config(chosen), values)

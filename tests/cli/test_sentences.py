@@ -66,7 +66,7 @@ COMMANDS = {
     "sample RUN --truncation 0": "truncation is 0.0, but the bound of |z| must be positive; 2 is mild.",
     "sample RUN --step 3": "There is no checkpoint 3 in RUN/checkpoints; there are [2, 4].",
     "sample RUN --sed 3": "There is no flag --sed (did you mean '--seed'?): --help shows them all.",
-    "sample RUN --paper swap": "This is a run of 'mlp', not of swap.py: give that file.",
+    "sample RUN --paper swap": "This is a run of 'mlp:small', not of 'swap:small': give that paper's file.",
     "replay RUN": "RUN is at round 4: give a later round as steps.",
     "replay RUN --member 0": "RUN is a single training without members: leave out the member.",
     "replay RUN --step 3": "There is no checkpoint 3 in RUN/checkpoints; there are [2, 4].",

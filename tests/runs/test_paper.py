@@ -142,7 +142,7 @@ def test_nothing_that_a_run_says_is_executed(mine, tmp_path, monkeypatch):
         ):
             papers.configured(title, {})
     assert not (tmp_path / "hit").exists()
-    with pytest.raises(UserError, match=r"This is a run of 'dcgan', not of mine\.py: give that file\."):
+    with pytest.raises(UserError, match=r"This is a run of 'dcgan:digits', not of 'mine\.py:digits'"):
         papers.configured("dcgan:digits", {}, tmp_path / "mine.py")
 
 
