@@ -1,4 +1,4 @@
-"""Analysis of the game's vector field on one batch and one noise, with all players moving at once:
+"""Analysis of the game's vector field on one batch and one noise, with all players moving at once::
 
     v(θ) = (∂L_D/∂θ_D, ∂L_G/∂θ_G, …)    players in the order of their names; a player's loss is the first it descends
     J = ∂v/∂θ = S + A                    symmetric (a potential's Hessian) and antisymmetric (rotation) parts
@@ -8,7 +8,7 @@ imaginary parts rotate it, and the larger they are beside the real ones, the sma
 al. 2017 (arXiv:1705.10461), who state the same of −J.
 
 Every measure is a function (game, state, batch, key, …) of a State, a `batch` [B, …] and the `key` of the play, as
-`inputs` returns them, and is compiled once for a Game:
+`inputs` returns them, and is compiled once for a Game::
 
     state, batch, key = run.state, *analysis.inputs(run.game, run.state, batch)
     analysis.eigenvalues(run.game, state, batch, key)
@@ -166,7 +166,7 @@ def leading_eigenvalues(
 
 @per_game
 def flow(game: Game, state: State, batch: Tree, key: Tree, *, players: Players = None) -> dict[str, Float[Array, ""]]:
-    """How v changes along θ̇ = −v, where v̇ = −Jv, as a dict of scalars:
+    """How v changes along θ̇ = −v, where v̇ = −Jv, as a dict of scalars::
 
         contraction   ⟨v, Sv⟩ / ⟨v, v⟩     the rate at which ‖v‖ falls: d/dt ½‖v‖² = −⟨v, Jv⟩; negative where it grows
         rotation      ‖Av‖ / ‖v‖           the rate at which A turns v, across v: ⟨v, Av⟩ = 0

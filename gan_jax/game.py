@@ -151,7 +151,7 @@ class Game:
         memory: The game's own memory at step 0, such as an image pool; a dict if several losses update it.
         parts: Number of micro-batches over which a move averages its gradient; part i has the rows i::parts.
         rule: How a round is played; None: the moves in order.
-        sample: (nets, key, n, **given) -> {"x": [n, …], "y": …}, with the networks in evaluation mode. Values of
+        sample: ``(nets, key, n, **given)`` -> {"x": [n, …], "y": …}, with the networks in evaluation mode. Values of
             `given` are traced: scalars, or arrays with one row per sample.
         translations: {domain: (nets, x, key) -> x translated to that domain}, with the networks in evaluation mode.
         check: Data -> None; raises UserError for data that the game cannot be trained on.
@@ -206,7 +206,7 @@ class Game:
         return jax.random.key(seed)
 
     def each(self, f: Callable, *trees: Tree, shared: tuple = ()) -> Tree:
-        """f(game, *trees, *shared); for a population, mapped over its members and the leading axis of `trees`."""
+        """``f(game, *trees, *shared)``; for a population mapped over its members and the leading axis of `trees`."""
         return f(self, *trees, *shared)
 
     def stack(self, members: Sequence[Tree]) -> Tree:

@@ -84,7 +84,7 @@ class Population:
         return jax.vmap(jax.random.key)(np.array(self.seeds, np.uint32))
 
     def each(self, f: Callable, *trees: Tree, shared: tuple = ()) -> Tree:
-        """f(game, *trees, *shared) mapped over the members, i.e. over the leading axis of `trees`."""
+        """``f(game, *trees, *shared)`` mapped over the members, i.e. over the leading axis of `trees`."""
 
         def over(rows, shared):
             one = lambda row: f(self.make(row[0]), *row[1], *shared)

@@ -18,7 +18,7 @@ Prior = Callable[..., Any]
 
 
 def normal(*shape: int) -> Prior:
-    """z ~ N(0, I), z [n, *shape].
+    """z ~ N(0, I) of shape ``[n, *shape]``.
 
     The prior's option `truncation`, a number or one for each sample, draws from the normal distribution restricted
     to ± truncation. Brock et al. 2018, section 3.1.
@@ -39,7 +39,7 @@ def normal(*shape: int) -> Prior:
 
 
 def uniform(*shape: int, low: float = -1.0, high: float = 1.0) -> Prior:
-    """z ~ U(low, high), z [n, *shape].
+    """z ~ U(low, high) of shape ``[n, *shape]``.
 
     >>> uniform(3)(jax.random.key(0), 2).shape
     (2, 3)

@@ -9,7 +9,7 @@ import jax
 
 
 def per_game(f: Callable, **options: Any) -> Callable:
-    """`jax.jit` of f(game, `*args`, `**static`), compiled once per game and static arguments.
+    """`jax.jit` of ``f(game, *args, **static)``, compiled once per game and static arguments.
 
     A jitted function keeps its executables and static arguments alive as long as it exists itself. This one is freed
     with the game, so that the memory of a process does not grow with every game that it has trained. Populations with

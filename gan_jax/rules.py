@@ -1,6 +1,6 @@
 """Rules: how a round is played, as an argument of a game: `gan(…, rule=extragradient)`.
 
-With v = (∂L_n/∂θ_n) over the players and J its Jacobian, the players step along
+With v = (∂L_n/∂θ_n) over the players and J its Jacobian, the players step along::
 
     engine.in_order   v, the moves one after another: the default
     extragradient     v at a point one step ahead
@@ -92,7 +92,7 @@ def symplectic(weight=1.0, align: bool = True) -> Rule:
     v is over all players in the round's moves, as in `consensus`.
 
     Args:
-        weight: |λ|.
+        weight: The absolute value of λ.
         align: λ = weight · sign(⟨v, Jᵀv⟩⟨Aᵀv, Jᵀv⟩/n + 0.1) with n weight tensors, which turns away from unstable
             points; without it λ = weight.
     """

@@ -1,5 +1,7 @@
 """Flags: fields of dataclasses and parameters of functions on the command line, and one line for a user's mistakes.
 
+For instance::
+
     lr: float = 2e-4  # learning rate          --lr X     learning rate (0.0002)
 
 A tuple takes several words and may be repeated; a bool is --flip or --no-flip; --seed=3 and --seed 3 are the same. A

@@ -102,7 +102,7 @@ def read(data: Data, seed: int, place: int, slices: int, batch: int) -> Any:
 
 
 def take(data: Any, rows: Any) -> Any:
-    """The examples `rows` of a set, {"x": [*rows, …], …}; of several, `rows` is {name: rows}."""
+    """The examples at the indices `rows` of a set; for several sets `rows` is {name: indices}."""
     if isinstance(rows, Mapping):
         return {name: take(data[name], own) for name, own in rows.items()}
     return {name: leaf[rows] for name, leaf in data.items()}

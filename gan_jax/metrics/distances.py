@@ -1,9 +1,9 @@
-"""Comparisons of squared distances |x − y|² with the results of float64 at nearly the speed of float32.
+"""Comparisons of squared distances ‖x − y‖² with the results of float64 at nearly the speed of float32.
 
-x and y are centred and rounded to float32, and |x|² + |y|² − 2 x·y is computed in tiles by matrix products. In whatever
-order a product sums, its error is at most γ_d |x| |y| with γ_d = d u / (1 − d u), u = 2⁻²⁴ (Higham 2002, eq. 3.5);
-rounding x, y and the sum adds less than 16 u (|x|² + |y|²). So the squared distance lies between the bounds `low` and
-`high`, which are γ_(d + 32) (|x|² + |y|²) away on either side. Where they do not decide a comparison, the distance is
+x and y are centred and rounded to float32, and ‖x‖² + ‖y‖² − 2 x·y is computed in tiles by matrix products. In whatever
+order a product sums, its error is at most γ_d ‖x‖ ‖y‖ with γ_d = d u / (1 − d u), u = 2⁻²⁴ (Higham 2002, eq. 3.5);
+rounding x, y and the sum adds less than 16 u (‖x‖² + ‖y‖²). So the squared distance lies between the bounds `low` and
+`high`, which are γ_(d + 32) (‖x‖² + ‖y‖²) away on either side. Where they do not decide a comparison, the distance is
 computed in float64.
 """
 
@@ -66,7 +66,7 @@ def upper(low: Tile, x: Rounded, y: Rounded, rows: slice, columns: slice) -> Til
 
 
 def below(bound: Float64[np.ndarray, "*_"], low: Tile, high: Tile, x: Rounded, y: Rounded, rows, columns) -> np.ndarray:
-    """Whether |x − y|² < bound, [rows, columns]; the bound is [rows, 1] or [1, columns]."""
+    """Whether ‖x − y‖² < bound, [rows, columns]; the bound is [rows, 1] or [1, columns]."""
     limit = _single(bound, x.scale)
     inside = high < limit
     i, j = _where((low < limit) & ~inside)
@@ -75,7 +75,7 @@ def below(bound: Float64[np.ndarray, "*_"], low: Tile, high: Tile, x: Rounded, y
 
 
 def exact(x: Rounded, y: Rounded, i: Int[np.ndarray, " k"], j: Int[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
-    """|x_i − y_j|² by its definition, in float64."""
+    """‖x_i − y_j‖² by its definition, in float64."""
     found, many = np.empty(len(i)), max(1, PAIRS // x.x.shape[1])
     for start in range(0, len(i), many):
         part = slice(start, start + many)

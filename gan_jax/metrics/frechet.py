@@ -69,7 +69,7 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def frechet_distance(x: Features | Moments, y: Features | Moments) -> Score:
-    """|μ_x − μ_y|² + tr(C_x + C_y − 2 √(C_x C_y)) of means μ and covariances C. Heusel et al. 2017, eq. 6.
+    """‖μ_x − μ_y‖² + tr(C_x + C_y − 2 √(C_x C_y)) of means μ and covariances C. Heusel et al. 2017, eq. 6.
 
     tr √(C_x C_y) is computed as the sum of the singular values of A_xᵀ A_y with C = A Aᵀ, where A comes from the
     eigenvectors of C or, for n ≤ d, is the centred features. No square root of a rounding error is taken, so the result

@@ -24,10 +24,10 @@ def radii(x: Features, k: int = 5) -> Float64[np.ndarray, " n"]:
 
 
 def prdc(x: Features, y: Features, k: int = 5, radii_x: Float64[np.ndarray, " n"] | None = None) -> dict[str, Score]:
-    """Precision, recall, density and coverage, where R(x) is the distance from x to its k-th neighbour in its own set.
+    """Precision, recall, density and coverage, where R(x) is the distance from x to its k-th neighbour in its own set::
 
-    precision  P_y(∃ x: |y − x| < R(x))              recall    P_x(∃ y: |x − y| < R(y))
-    density    E_y #{x: |y − x| < R(x)} / k          coverage  P_x(∃ y: |x − y| < R(x))
+        precision  P_y(∃ x: ‖y − x‖ < R(x))              recall    P_x(∃ y: ‖x − y‖ < R(y))
+        density    E_y #{x: ‖y − x‖ < R(x)} / k          coverage  P_x(∃ y: ‖x − y‖ < R(x))
 
     Kynkäänniemi et al. 2019, eq. 1 and 2 (with ≤); Naeem et al. 2020, section 3, and its authors' code (with <).
 

@@ -1,6 +1,6 @@
 """Scores of images against real images, by name. Each score says the protocol under which it was taken.
 
-A scorer is made once, from the real images and the extractor of their features, and then takes samples:
+A scorer is made once, from the real images and the extractor of their features, and then takes samples::
 
     against = reference(load("digits"), "digits train", extractor("pixels"))
     scorer(against, ["frechet_distance", "prdc"])(run.sample(0, 1000))      # {"frechet_distance": Score, …}

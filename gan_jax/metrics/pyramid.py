@@ -53,7 +53,7 @@ def sliced_wasserstein(real: Images, fake: Images, seed: int = 0) -> dict[str, S
 def sliced_distance(
     x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n d"], projections: int = PROJECTIONS, seed: int = 0
 ) -> float:
-    """The mean of W₁(θ·x, θ·y) over random directions θ. On a line W₁ is the mean |difference| of sorted values.
+    """The mean of W₁(θ·x, θ·y) over random directions θ. On a line W₁ is the mean distance between the sorted values.
 
     Rabin et al. 2011, with W₁ in place of W₂ as in Karras et al. 2018.
 

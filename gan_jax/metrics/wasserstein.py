@@ -10,7 +10,7 @@ Points = Num[Array | np.ndarray, "_ _"]  # [n, d]
 
 
 def wasserstein1(real: Points, fake: Points) -> Score:
-    """W₁ = min over permutations π of the mean |x_i − y_π(i)|: optimal transport between two sets of n points.
+    """W₁ = min over permutations π of the mean ‖x_i − y_π(i)‖: optimal transport between two sets of n points.
 
     Between two sets from one distribution it is not 0 but falls as n^(−1/d) for d > 2: compare with the distance
     between real sets. It needs O(n²) memory and O(n³) time, some seconds for n = 2,500.

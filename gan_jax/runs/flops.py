@@ -75,7 +75,7 @@ OPERATIONS: dict[str, Callable[..., int]] = {  # (parameters, result, operands) 
 
 
 def count(f: Callable, *args: Any, platform: str = "cpu") -> float:
-    """FLOPs of f(*args), without what its results do not need.
+    """FLOPs of ``f(*args)``, without what its results do not need.
 
     Args:
         f: A function that JAX can trace.

@@ -1,10 +1,12 @@
-"""A run's folder::
+"""The folder of a run.
 
-config.json      identity of the run: paper and preset, hyper-parameters, shapes of a batch, versions, threads
-lock             locked by the training process, whose id it contains
-metrics.jsonl    one row per log
-samples/         STEP.png (or .wav, .txt …), real.png
-checkpoints/     the whole State
+Its files are::
+
+    config.json      identity of the run: paper and preset, hyper-parameters, shapes of a batch, versions, threads
+    lock             locked by the training process, whose id it contains
+    metrics.jsonl    one row per log
+    samples/         STEP.png (or .wav, .txt …), real.png
+    checkpoints/     the whole State
 """
 
 import json

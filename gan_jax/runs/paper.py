@@ -1,6 +1,6 @@
 """What a paper is: one record, gathered from the paper's file.
 
-A paper's file defines
+A paper's file defines::
 
     PRESETS       {name: Config}, the default first; a Config is a frozen dataclass with data, steps, batch and seed
     data(c)       the training data: {"x": [n, …], "y": [n]}, or several such sets

@@ -23,14 +23,15 @@ def results(folder: Path | None = None) -> list[dict[str, Any]]:
 def verdict(entry: Mapping[str, Any]) -> str:
     """How far an entry reproduces what is published.
 
-    Returns:
-        "not run": Less than 5 % of the recipe was run.
-        "partial n %": Less than the whole recipe was run.
-        "reproduced": All published numbers agree: they differ by at most 2 √(SE² + SE²), or half of the last digit
-            that is printed.
-        "close": All agree or are within 10 %.
-        "differs": Some are not.
-        "-": The whole recipe was run, and there is no published number to compare with.
+    Returns::
+
+        "not run"       less than 5 % of the recipe was run
+        "partial n %"   less than the whole recipe was run
+        "reproduced"    all published numbers agree: they differ by at most 2 √(SE² + SE²), or by half of the last digit
+                        that is printed
+        "close"         all agree or are within 10 %
+        "differs"       some are not
+        "-"             the whole recipe was run, and there is no published number to compare with
     """
     share = entry.get("share") or 1.0
     if share < TRIED:

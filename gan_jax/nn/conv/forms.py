@@ -1,7 +1,7 @@
 """Forms of a convolution and its two adjoints: equal results, whose speed depends on the shape and the backend.
 
 A Form is the three partial derivatives of one trilinear function, ⟨y, C(x, w)⟩ = ⟨T(y, w), x⟩ = ⟨W(x, y), w⟩:
-x [b, *space, c], w [*kernel, c, f], y [b, *out, f]. C is the convolution, T and W its adjoints in x and in w.
+``x [b, *space, c], w [*kernel, c, f], y [b, *out, f]``. C is the convolution, T and W its adjoints in x and in w.
 """
 
 import operator
@@ -24,7 +24,7 @@ def add(parts: Iterable[Any]) -> Any:
 
 @dataclass(frozen=True)
 class Geometry:
-    """The sizes of a convolution [*space, c] -> [*out, f], all but the batch's; padding is (low, high) by axis."""
+    """The sizes of a convolution ``[*space, c] -> [*out, f]``, all but the batch's; padding is (low, high) by axis."""
 
     space: tuple[int, ...]
     kernel: tuple[int, ...]
@@ -121,7 +121,7 @@ def im2col(g: Geometry) -> Form:
 
 
 def patches(x, g: Geometry):
-    """The patch of x under the kernel for each output: [b, *space, c] -> [b · *out, *kernel · c]."""
+    """The patch of x under the kernel for each output: ``[b, *space, c] -> [b · *out, *kernel · c]``."""
     columns = prod(g.kernel) * x.shape[-1]
     if covers(g):
         return x.reshape(-1, columns)

@@ -1,6 +1,6 @@
 """Convolution and transposed convolution, channels last, with every derivative fast on every backend.
 
-Kernels are [*k, in, out] for both. To convert weights of other libraries:
+Kernels are ``[*k, in, out]`` for both. To convert weights of other libraries::
 
     PyTorch   Conv2d: weight.permute(2, 3, 1, 0); ConvTranspose2d: weight.permute(2, 3, 0, 1)
     Keras     Conv2D: as it is; Conv2DTranspose: the last two axes swapped
@@ -86,7 +86,7 @@ def conv_transpose(
 
 
 def in_groups(operation: Callable, groups: int) -> Callable:
-    """`conv` or `conv_transpose` on groups of channels separately, with a kernel [*k, c / groups, f].
+    """`conv` or `conv_transpose` on groups of channels separately, with a kernel ``[*k, c / groups, f]``.
 
     The function returned raises UserError if the groups do not divide the channels.
 
@@ -144,7 +144,7 @@ def pads(padding, space, kernel, strides):
 
 
 class Conv(nn.Module):
-    """`conv` with a kernel [*k, c / groups, f] and a bias; `flax.linen.Conv` in numbers and names.
+    """`conv` with a kernel ``[*k, c / groups, f]`` and a bias; `flax.linen.Conv` in numbers and names.
 
     >>> Conv(8, (3, 3)).init_with_output(jax.random.key(0), jnp.ones((1, 4, 4, 3)))[0].shape
     (1, 4, 4, 8)

@@ -1,6 +1,6 @@
 """A convolution and its two adjoints as JAX primitives: each derivative of one is another, to any order, in any mode.
 
-C: x [b, *space, c], w [*kernel, c, f] -> y [b, *out, f];   T: y, w -> x;   W: x, y -> w.
+``C: x [b, *space, c], w [*kernel, c, f] -> y [b, *out, f]``, ``T: y, w -> x``, ``W: x, y -> w``.
 
 Each primitive is closed under `vmap`: if the kernel is shared, the mapped axis joins the batch; if not, both operands
 get a leading axis of members. The lowering is chosen by the platform for which a program is compiled.
