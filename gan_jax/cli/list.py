@@ -17,19 +17,20 @@ def list_papers(
     """Every paper and preset: kind of data, year, shape of an example, parameters, FLOPs of a round, verdict.
 
     FLOPs are those of a round on a CPU, as XLA counts them. A verdict says how far published numbers are reproduced:
-    reproduced, close, differs, partial n % (of the recipe was run) or not run; - where none are published.
+    reproduced, close, differs, partial n % (of the recipe was run) or not run; - where none are published. The results
+    that verdicts are made of lie in the repository, in experiments/results, not in the package.
     """
     found = [papers.paper(name) for name in papers.names()]
     if recount:
         costs.recount(found)
     counts, verdicts = costs.costs(found), results.verdicts()
-    print(_line(HEAD))
+    print(_line(HEAD if verdicts else (*HEAD[:-1], "")))
     for paper in found:
         for preset, config in paper.presets.items():
             title, (weights, work) = paper.title(preset), counts[paper.name][preset]
             shape = "x".join(map(str, jax.tree.leaves(paper.example(config))[0].shape))
             amount = f"{work / 1e9:,.2f}" if work >= 1e7 else "<0.01"
-            verdict = verdicts.get(title, "not run")
+            verdict = verdicts.get(title, "not run") if verdicts else ""
             print(_line((title, kind(paper, config), year(paper), shape, f"{weights:,}", amount, verdict)))
 
 
