@@ -1,26 +1,30 @@
-"""CycleGAN: from one set of pictures to another and back, without a single pair.
+"""CycleGAN: image-to-image translation between two sets of unpaired pictures.
 
 Zhu, Park, Isola, Efros. Unpaired image-to-image translation using cycle-consistent adversarial networks. ICCV 2017.
 arXiv:1703.10593
 
+Presets::
+
     horse2zebra       256 pixels, 200 epochs of 1,334 zebras
-    small             128 pixels and 6 blocks, for any folder or tar of trainA, trainB, testA and testB
-    mnist-inverted    digits and their negatives: the map is known, so that a translation has a truth
-    mnist-rotated     digits and digits turned by 90 degrees
+    small             128 pixels and 6 blocks, for any folder or tar with trainA, trainB, testA and testB
+    mnist-inverted    digits and their negatives: the map is known, so translations have a ground truth
+    mnist-rotated     digits, and digits rotated by 90 degrees
     mnist-coloured    grey digits and coloured ones
+
+Usage::
 
     python experiments/cyclegan.py horse2zebra --data FOLDER_OR_TAR
     python -m gan_jax translate runs/cyclegan-horse2zebra --to B --input FOLDER --out FOLDER
     python benchmarks/translation.py cyclegan --data DIR
 
-The last line plays the paper's ablation (section 5.1.3 and figure 7) on the MNIST presets. A round is one simultaneous
-move of all four, from one forward pass: the discriminators learn from the fakes that the generators made before their
-step, as in the authors' code.
+The last line repeats the paper's ablation (section 5.1.3 and figure 7) on the MNIST presets. A round is one
+simultaneous update of all four networks from one forward pass: the discriminators are trained on the fakes from before
+the generators' update, as in the authors' code.
 
-Differs: pictures are brought to 286 pixels and cut to squares, the code's also stretched. The two sets are two
-streams, each without repetition in an epoch of its own; the code draws B's pictures with replacement. The learning
-rate falls round by round, the code's epoch by epoch. Biases before a normalisation change nothing and stay 0. The
-MNIST presets have smaller networks, patches of 34 pixels, and no jitter.
+Differences: pictures are resized to 286 pixels and cropped to squares; the code stretches them. Each set has its own
+epochs without repetition; the code draws the pictures of B with replacement. The learning rate decays with each round,
+in the code with each epoch. Biases before a normalisation have no effect and stay 0. The MNIST presets have smaller
+networks, patches of 34 pixels, and no augmentation.
 """
 
 from collections.abc import Callable
@@ -44,28 +48,32 @@ from gan_jax.optimizers import adam
 class Config:
     """The numbers of section 7.1 and of the authors' code."""
 
-    data: str = "horse2zebra"  # pictures in trainA, trainB, testA and testB; one set alone where `map` makes B of it
-    map: Literal["none", "inverted", "rotated", "coloured"] = "none"  # B is made of A by it, of other pictures than A's
+    data: str = "horse2zebra"  # pictures in trainA, trainB, testA and testB; a single set if B is a map of it
+    map: Literal["none", "inverted", "rotated", "coloured"] = "none"  # B are other pictures of A's set, mapped so
     size: int = 256  # pixels a side, a multiple of 4
-    edge: int = field(default=0, metadata={"least": 0})  # black pixels around those of a mapped set, within `size`
+    edge: int = field(
+        default=0, metadata={"least": 0}
+    )  # black border around the pictures of a mapped set, included in `size`
     channels: int = 3
-    zoom: float = 286 / 256  # pictures are loaded so much larger, and cut at random
-    flip: bool = True  # half of them are mirrored
+    zoom: float = 286 / 256  # pictures are loaded larger by this factor and cropped at random
+    flip: bool = True  # mirror half of them
     steps: int = 266_800  # 200 epochs of 1,334 pictures
     batch: int = 1
     seed: int = 0
     width: int = 64  # channels of the generators' first layer
-    blocks: int = 9  # residual ones; 6 for 128 pixels
+    blocks: int = 9  # residual blocks; 6 for 128 pixels
     width_D: int = 64
-    layers_D: int = 3  # of stride 2: patches of 70 pixels
+    layers_D: int = 3  # with stride 2: patches of 70 pixels
     gan: float = 1.0  # weight of the adversarial loss
-    lambda_A: float = 10.0  # of A → B → A
-    lambda_B: float = 10.0  # of B → A → B
-    identity: float = 0.5  # times lambda: a picture of B, translated to B, stays as it is
-    pool: int = field(default=50, metadata={"least": 0})  # past fakes that a discriminator is shown; 0: only new ones
+    lambda_A: float = 10.0  # weight of the cycle A → B → A
+    lambda_B: float = 10.0  # weight of the cycle B → A → B
+    identity: float = 0.5  # weight, times lambda, of the identity loss: pictures of B translated to B
+    pool: int = field(
+        default=50, metadata={"least": 0}
+    )  # size of the pool of past fakes for a discriminator; 0: only new ones
     lr: float = 2e-4
     beta1: float = 0.5
-    schedule_steps: int = 266_800  # over whose second half lr falls to 0
+    schedule_steps: int = 266_800  # rounds over whose second half the learning rate decays to 0
 
 
 MNIST = Config(
@@ -95,7 +103,7 @@ TINY = replace(MNIST, data="digits", map="inverted", edge=0, size=16, steps=2, w
 
 
 def coloured(x: np.ndarray) -> np.ndarray:
-    """From black to white becomes from blue to orange."""
+    """Grey levels mapped to colours from blue (black) to orange (white)."""
     return np.concatenate([x[..., :1], x[..., :1] // 2, 255 - x[..., :1]], -1)
 
 
@@ -109,13 +117,13 @@ MAPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def data(c: Config) -> sources.Data:
     if c.map in MAPS:
         x = mapped(c, "train")
-        return {"A": {"x": x[::2]}, "B": {"x": MAPS[c.map](x[1::2])}}  # no picture is in both
+        return {"A": {"x": x[::2]}, "B": {"x": MAPS[c.map](x[1::2])}}  # disjoint pictures
     loaded = lambda split: sources.load(c.data, size=round(c.size * c.zoom), channels=c.channels, split=split)["x"]
     return {"A": {"x": loaded("trainA")}, "B": {"x": loaded("trainB")}}
 
 
 def mapped(c: Config, split: str) -> np.ndarray:
-    """The pictures that a map is applied to, uint8 [n, size, size, channels]."""
+    """The pictures before the map, uint8 [n, size, size, channels]."""
     x = np.asarray(sources.load(c.data, size=c.size - 2 * c.edge, channels=c.channels, split=split)["x"])
     return np.pad(x, ((0, 0), (c.edge, c.edge), (c.edge, c.edge), (0, 0)))
 

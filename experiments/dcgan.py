@@ -1,21 +1,25 @@
-"""DCGAN: convolutional generators and discriminators, by the two recipes that most people have run.
+"""DCGAN: convolutional generators and discriminators, in the two most widely used recipes.
 
 Radford, Metz, Chintala. Unsupervised representation learning with deep convolutional generative adversarial
 networks. ICLR 2016. arXiv:1511.06434
 
-    digits       scikit-learn's real 8x8 digits, mnist's networks narrowed: about a minute on a CPU
-    mnist        the TensorFlow tutorial: 28x28, dropout in D, both players at once
-    mnist-small  the same narrowed for CPUs, faster and alternating, with an averaged generator
-    faces        the PyTorch tutorial: 64x64, any folder of pictures, G answers D on the fakes that D has just seen
+Presets::
+
+    digits       scikit-learn's 8x8 digits, with narrower networks than mnist: about a minute on a CPU
+    mnist        the TensorFlow tutorial: 28x28, dropout in D, simultaneous updates
+    mnist-small  the same for CPUs: narrower, a higher learning rate, alternating updates, an averaged generator
+    faces        the PyTorch tutorial: 64x64, any folder of pictures, G updated on the fakes of D's update
+
+Usage::
 
     python experiments/dcgan.py digits
     python experiments/dcgan.py mnist --data DIR --steps 2000 --seed 3 --run runs/mnist
     python experiments/dcgan.py faces --data FOLDER_OR_TAR --flip
 
-Differs: both tutorials read a smaller batch at the end of each epoch (mnist: 234 full ones and one of 96), here an
-epoch's end and the next one's beginning share a batch. Samples are made with running batch statistics; the faces
-tutorial uses the batch's own. D's running statistics, which nothing uses, advance in D's moves alone. The founding
-article sums up D's two errors as their mean: --weight-D 0.5, and lets G wait while it wins: --order waiting.
+Differences: both tutorials end each epoch with a smaller batch (mnist: 234 full ones and one of 96); here batches run
+on across epochs. Samples use running batch statistics; the faces tutorial uses those of the batch. D's running
+statistics, which are not used, are updated only in D's moves. Goodfellow et al. 2014 average D's two errors
+(--weight-D 0.5) and skip G's updates while it wins (--order waiting).
 """
 
 from dataclasses import dataclass, replace
@@ -37,25 +41,25 @@ class Config:
 
     data: str = "tfds:mnist"
     size: int = 28  # pixels a side
-    channels: int = 1  # 1 grey, 3 colour
-    flip: bool = False  # also learn every picture's mirror image
+    channels: int = 1  # 1: grey, 3: colour
+    flip: bool = False  # add the mirror image of every picture
     steps: int = 11_719  # 50 epochs
     batch: int = 256
     seed: int = 0
-    networks: Literal["tensorflow", "pytorch"] = "tensorflow"  # whose tutorial's
+    networks: Literal["tensorflow", "pytorch"] = "tensorflow"  # of which tutorial
     latent: int = 100
-    width_G: int = 256  # channels of G's first map (tensorflow), of its last but one (pytorch: ngf)
-    width_D: int = 64  # channels of D's first map
+    width_G: int = 256  # channels of G's first layer (tensorflow), of its last hidden layer (pytorch: ngf)
+    width_D: int = 64  # channels of D's first layer
     loss: Literal["non_saturating", "minimax", "least_squares", "hinge", "wasserstein", "relativistic"] = (
         "non_saturating"
     )
     order: Literal["simultaneous", "alternating", "same_fakes", "waiting"] = "simultaneous"
-    weight_D: float = 1.0  # 1: D's loss is the sum of its two errors, .5: their mean
+    weight_D: float = 1.0  # 1: D's loss is the sum of its two errors, 0.5: their mean
     lr: float = 1e-4
     beta1: float = 0.9
-    ema: float = 0.0  # decay of the averaged generator that samples; 0 keeps none
-    parts: int = 1  # micro-batches of a move
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of computation; weights are float32
+    ema: float = 0.0  # decay of the averaged generator, which is then used for samples; 0: no average
+    parts: int = 1  # micro-batches over which gradients are accumulated
+    dtype: Literal["float32", "bfloat16"] = "float32"  # of the computation; weights are float32
 
 
 SMALL = Config(steps=12_000, batch=32, lr=5e-4, beta1=0.5, ema=0.998, order="alternating", width_G=64)

@@ -1,25 +1,27 @@
-"""Dirac-GAN: the smallest GAN, one weight a player, on which it is seen which methods converge.
+"""Dirac-GAN: the smallest GAN, with one weight per player, for the local convergence of training methods.
 
 Mescheder, Geiger, Nowozin. Which training methods for GANs do actually converge? ICML 2018. arXiv:1801.04406.
-Real x is 0, G makes θ, D(x) = −ψx, and both start at 1
+Real data are x = 0, G(z) = θ, D(x) = −ψx, and both weights start at 1. Presets::
 
-    gan               minimax: it circles outwards, or around
-    nsgan             non-saturating: it nears (0, 0), ever more slowly
+    gan               minimax: moves away from, or around, the equilibrium (0, 0)
+    nsgan             non-saturating: converges, but ever more slowly
     wgan              Wasserstein, ψ clipped to ± 1
-    wgan_gp           Wasserstein with .7/2 (|ψ| − 1)²
-    instance_noise    normal noise of .7 on all that D sees, 1,000 draws of it
-    r1                .3/2 ψ²: it converges
-    r1_critical       1/2 ψ²: fastest, for the two eigenvalues −γ/2 ± √(γ²/4 − f'(0)²) meet, f'(0) = ½
+    wgan_gp           Wasserstein with 0.7/2 (|ψ| − 1)²
+    instance_noise    Gaussian noise with σ = 0.7 on D's inputs, 1,000 samples of it
+    r1                0.3/2 ψ²: converges
+    r1_critical       1/2 ψ²: converges fastest, as the eigenvalues −γ/2 ± √(γ²/4 − f'(0)²) coincide, f'(0) = ½
     consensus         + ½‖v‖²
     nsgan_r1          r1 with the non-saturating loss
+
+Usage::
 
     python experiments/dirac_gan.py r1
     python experiments/dirac_gan.py wgan_gp --order alternating --critic-moves 5
 
-benchmarks/dirac_gan.py plays and draws them all.
+benchmarks/dirac_gan.py runs and plots all of them.
 
-Differs: the authors' code halves one term of consensus optimisation's ∇½‖v‖², by which five moves of D to one of G
-seem to converge from here; with the whole gradient they do not.
+Differences: the authors' code halves one term of ∇½‖v‖² in consensus optimisation, with which five moves of D per move
+of G seem to converge from this start; with the full gradient they do not.
 """
 
 from dataclasses import dataclass, replace
@@ -48,9 +50,9 @@ class Config:
     seed: int = 0
     loss: Literal["minimax", "non_saturating", "wasserstein"] = "minimax"
     method: Literal["none", "clip", "wgan_gp", "instance_noise", "r1", "consensus"] = "none"
-    strength: float = 0.0  # of the method: bound of ψ, 2λ, σ of the noise, γ, γ
+    strength: float = 0.0  # of the method: clip: bound of ψ, wgan_gp: 2λ, instance_noise: σ, r1 and consensus: γ
     order: Literal["simultaneous", "alternating"] = "simultaneous"  # alternating: G, then D
-    critic_moves: int = 1  # to one of G, if they alternate
+    critic_moves: int = 1  # moves of D per move of G, if alternating
     lr: float = 0.2
 
 
@@ -69,7 +71,7 @@ TINY = replace(PRESETS["r1"], steps=2)
 
 
 class Generator(nn.Module):
-    """z [b, 1] -> x [b, 1], all at θ."""
+    """z [b, 1] -> x [b, 1], constant θ."""
 
     @nn.compact
     def __call__(self, z):

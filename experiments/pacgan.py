@@ -1,24 +1,26 @@
-"""PacGAN: D judges packs of samples, and sees modes that are missing.
+"""PacGAN: a discriminator of packs of samples, which detects missing modes.
 
 Lin, Khetan, Fanti, Oh. PacGAN: the power of two samples in generative adversarial networks. NeurIPS 2018.
-arXiv:1712.04086. Table 1, the two mixtures of Gaussians, by the authors' code
+arXiv:1712.04086. Table 1, the two mixtures of Gaussians, after the authors' code. Presets::
 
-    ring         8 modes on a circle, one sample to a pack: the plain GAN of the table
-    ring-pack2   D judges two samples at once; so ring-pack3 and ring-pack4
-    grid         25 modes on a square; so grid-pack2, grid-pack3 and grid-pack4
-    embedded     VEEGAN's ten modes in 1,200 dimensions (Srivastava et al. 2017, Table 1), by the networks of the others
+    ring         8 modes on a circle, no packing: the plain GAN of the table
+    ring-pack2   D judges packs of two samples; likewise ring-pack3 and ring-pack4
+    grid         25 modes on a square lattice; likewise grid-pack2, grid-pack3 and grid-pack4
+    embedded     VEEGAN's ten modes in 1,200 dimensions (Srivastava et al. 2017, Table 1), with the same networks
+
+Usage::
 
     python experiments/pacgan.py ring-pack2
     python experiments/pacgan.py grid --steps 20_000 --score-every 1000
 
-Differs: the original draws 100,000 packs from its 100,000 points once, here an epoch deals each point to one pack, and
-the next epoch deals anew: with packs of m, 400,000 rounds are 400·m epochs. There each trial has its own points, here
-all have the same. Its samples use a running average of the standard deviation, ours of the variance, and it refreshes
-its averages on 5,000 points before it scores. `embedded` has 10,000 points, for they take much memory.
+Differences: the original draws 100,000 packs from its 100,000 points once; here each epoch distributes all points
+anew over packs: with packs of m, 400,000 rounds are 400·m epochs. There each trial has its own points; here all trials
+share them. For samples, the original averages the standard deviation instead of the variance, and re-estimates its
+averages on 5,000 points before scoring. `embedded` has only 10,000 points, to save memory.
 
-VEEGAN's networks for `embedded` are not in its repository; its GAN finds 1.6 modes with 2.0 % of high quality, VEEGAN
-5.5 with 28.3 %. It counts what is within 10 σ, where no exact sample lies: they are √700 ≈ 26.5 σ from their centres,
-so that what is counted are samples with too little noise. An untrained G is near the mode at 0: it has 1 and 100 %.
+VEEGAN's networks for `embedded` are not in its repository; its GAN finds 1.6 modes with 2.0 % of samples of high
+quality, VEEGAN 5.5 with 28.3 %. These count samples within 10 σ of a centre, but exact samples are √700 ≈ 26.5 σ away,
+so only samples with too little noise are counted. An untrained G is close to the mode at 0 and has 1 mode and 100 %.
 """
 
 from collections.abc import Callable
@@ -45,9 +47,9 @@ class Config:
 
     data: Points = "ring"
     steps: int = 400_000  # 400 epochs of 1,000 rounds
-    batch: int = 100  # points read in a round: 100 packs
+    batch: int = 100  # points in a round: 100 packs
     seed: int = 0
-    pack: int = 1  # samples that D judges at once
+    pack: int = 1  # samples per input of D
     latent: int = 2
     width_G: int = 400
     width_D: int = 200
@@ -61,7 +63,7 @@ MIXTURES: dict[Points, mixtures.Mixture] = {
     "grid": mixtures.grid(),
     "embedded": mixtures.embedded(),
 }
-LEARNT: dict[Points, int] = {"ring": 100_000, "grid": 100_000, "embedded": 10_000}  # points
+TRAINING: dict[Points, int] = {"ring": 100_000, "grid": 100_000, "embedded": 10_000}  # points
 PLANE: tuple[Points, Points] = ("ring", "grid")
 PRESETS = {
     **{n if m == 1 else f"{n}-pack{m}": Config(n, batch=100 * m, pack=m) for n in PLANE for m in range(1, 5)},
@@ -89,7 +91,7 @@ PUBLISHED = {
 
 
 def data(c: Config) -> sources.Set:
-    return synthetic.mixture(MIXTURES[c.data], LEARNT[c.data])
+    return synthetic.mixture(MIXTURES[c.data], TRAINING[c.data])
 
 
 def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
@@ -106,12 +108,12 @@ def perfect(c: Config) -> dict[str, metrics.Score]:
 
 def game(c: Config) -> Game:
     if c.batch % c.pack:
-        raise UserError(f"Packs of {c.pack} do not divide a batch of {c.batch}: give a batch that they divide.")
+        raise UserError(f"--batch {c.batch} does not divide into packs of {c.pack}: give a multiple of --pack.")
     prior = priors.normal(c.latent)
 
     def play(nets, batch, key, step):
         real = batch["x"].reshape(c.batch // c.pack, -1)
-        # Each place in the packs is a call of G with its own batch statistics; the running ones take their mean.
+        # Each position in the packs is a call of G with its own batch statistics; the running ones get their mean.
         made = [nets["G"].mutate(prior(k, len(real))) for k in jax.random.split(key, c.pack)]
         fakes, memories = zip(*made, strict=True)
         memory = jax.tree.map(lambda *each: sum(each) / c.pack, *memories)

@@ -1,24 +1,27 @@
-"""pix2pix: from a picture to another, learnt of pairs, by a discriminator that sees both.
+"""pix2pix: image-to-image translation from pairs, with a discriminator that sees both images.
 
 Isola, Zhu, Zhou, Efros. Image-to-image translation with conditional adversarial networks. CVPR 2017. arXiv:1611.07004
 
+Presets::
+
     facades    256 pixels, 200 epochs of 400 pairs, labels to photographs
     nuclei     128 pixels, 200 epochs of 564 pairs, labels to photographs
-    nuclei-l1  the same without the adversarial loss: what the regression alone makes
+    nuclei-l1  the same without the adversarial loss, i.e. by regression alone
     small      64 pixels and narrow networks, 10 epochs of nuclei on a CPU
     small-l1   the same without the adversarial loss
+
+Usage::
 
     python experiments/pix2pix.py facades --data FOLDER_OR_TAR
     python -m gan_jax translate runs/pix2pix-facades --to A --input FOLDER --out FOLDER
     python benchmarks/translation.py pix2pix --data FOLDER_OR_TAR
 
-The data are pictures of two halves, A left and B right, in folders train and val. The last line compares small with
-small-l1. A round is a move of D and then one of G, on the fakes that D has seen. Dropout is the noise, when the
-generator is used too.
+The data are pictures with two halves, A on the left and B on the right, in folders train and val. The last line
+compares small with small-l1. A round is a move of D and a move of G on the same fakes. The noise is dropout, which
+stays active when the generator is used.
 
-Differs: maps are normalised picture by picture, which is the paper's batch normalisation for its batches of one. D's
-learning rate is the whole one and its loss is halved, as in the paper's section 3.3. Halves are brought to 286 pixels
-and cut to squares.
+Differences: instance normalisation, which equals the paper's batch normalisation for batches of one. D has the full
+learning rate and a halved loss, as in the paper's section 3.3. Halves are resized to 286 pixels and cropped to squares.
 """
 
 from dataclasses import dataclass, replace
@@ -41,21 +44,21 @@ from gan_jax.optimizers import adam
 class Config:
     """The numbers of section 3 and of appendix 6."""
 
-    data: str = "facades"  # pictures of two halves, A|B, in train and val
+    data: str = "facades"  # pictures with two halves, A|B, in train and val
     direction: Literal["AtoB", "BtoA"] = "AtoB"
     size: int = 256  # pixels a side, a multiple of 2^depth
     channels: int = 3
-    zoom: float = 286 / 256  # halves are loaded so much larger, and cut at random, both at the same place
-    flip: bool = True  # half of the pairs are mirrored
+    zoom: float = 286 / 256  # pairs are loaded larger by this factor and cropped at random
+    flip: bool = True  # mirror half of the pairs
     steps: int = 80_000  # 200 epochs of 400 pairs
     batch: int = 1
     seed: int = 0
     width: int = 64  # channels of the generator's first layer
-    depth: int = 8  # its halvings; 7 for 128 pixels
+    depth: int = 8  # number of downsamplings; 7 for 128 pixels
     width_D: int = 64
-    layers_D: int = 3  # of stride 2: patches of 70 pixels
+    layers_D: int = 3  # with stride 2: patches of 70 pixels
     gan: float = 1.0  # weight of the adversarial loss
-    l1: float = 100.0  # of the distance to the truth
+    l1: float = 100.0  # weight of the L1 distance to the ground truth
     lr: float = 2e-4
     beta1: float = 0.5
 

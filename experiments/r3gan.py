@@ -1,24 +1,28 @@
-"""R3GAN on Stacked MNIST: which of the relativistic loss, R1 and R2 it takes to find all modes.
+"""R3GAN on Stacked MNIST: an ablation of the relativistic loss and the penalties R1 and R2 by modes found.
 
 Huang, Gokaslan, Kuleshov, Tompkin. The GAN is dead; long live the GAN! A modern baseline GAN. NeurIPS 2024.
 arXiv:2501.05441
 
+Presets::
+
     rpgan-r1-r2     the paper's loss, table 1: 1,000 modes
-    gan-r1-r2       the non-saturating loss of the founding article with both penalties: 693
+    gan-r1-r2       the non-saturating loss (Goodfellow et al. 2014) with both penalties: 693 modes
     rpgan-r1        without R2: the paper reports failure
-    gan-r1          so does this
-    full            the paper's network, table 3: 8 blocks of 768 maps, 41 million weights
+    gan-r1          the non-saturating loss without R2: the paper reports failure
+    full            the paper's full network, table 3: 8 blocks of 768 channels, 41 million weights
+
+Usage::
 
     python experiments/r3gan.py rpgan-r1-r2 --data DIR
     python benchmarks/classifier.py mnist --data DIR --out runs/classifiers/mnist.npz
 
-The second line trains the classifier that the modes are counted by. A round is a move of D and one of G, each on a
-batch of its own; the paper counts one of the two, so that 10 million images are 19,532 rounds of 512.
+The second line trains the classifier that is needed to count modes. A round is a move of D and a move of G, each with
+its own batch; the paper counts only one of the two, so 10 million images are 19,532 rounds of 512.
 
-Differs: the width of table 1's "small ResNet" is not printed; here it has a block of 96 maps for each size. How 28
-pixels become 32, and how many stacks there are, is not in the paper's code; here by a black edge, and as many as Lin
-et al. 2018 have. The schedules are those of the full network (table 9), here for all. All is computed in float32, the
-code's larger maps in bfloat16.
+Differences: the paper does not state the width of table 1's "small ResNet"; here it has one block of 96 channels per
+resolution. Nor does its code state how 28 pixels become 32, and the number of stacked images; here by a black border,
+and as many as in Lin et al. 2018. All presets have the schedules of the full network (table 9). All computation is in
+float32; the code computes larger layers in bfloat16.
 """
 
 from collections.abc import Callable
@@ -47,28 +51,28 @@ class Config:
 
     data: str = "tfds:mnist"  # grey digits
     size: int = 32  # pixels a side, a power of 2
-    edge: int = field(default=2, metadata={"least": 0})  # black ones around a digit
+    edge: int = field(default=2, metadata={"least": 0})  # black border around a digit, in pixels
     stacks: int = 128_000
     steps: int = 19_532  # 10 million images
     batch: int = 512
     seed: int = 0
     loss: Literal["relativistic", "non_saturating"] = "relativistic"
-    penalty: Literal["r1+r2", "r1"] = "r1+r2"  # on real images and fakes, or on real ones alone
+    penalty: Literal["r1+r2", "r1"] = "r1+r2"  # on real images and fakes, or only on real images
     latent: int = 64
-    width: int = 96  # of all blocks
-    blocks: int = 1  # for each size from 4x4 on
+    width: int = 96  # channels of all blocks
+    blocks: int = 1  # per resolution, from 4x4 on
     expansion: int = 2
-    group: int = 16  # maps convolved together in a block
-    burn_in: float = 2e6  # images over which what follows goes from its first value to its last, along a cosine
+    group: int = 16  # channels per group of the grouped convolutions
+    burn_in: float = 2e6  # images over which the next fields go from their first to their last value (cosine)
     gamma: float = 1.0
     gamma_last: float = 0.1
     beta2: float = 0.9
     beta2_last: float = 0.99
-    half_life: float = 0.0  # of the averaged generator, in images
+    half_life: float = 0.0  # of the averaged generator's EMA, in images
     half_life_last: float = 5e5
     lr: float = 2e-4
-    samples: int = 26_000  # of a score
-    classifier: str = "runs/classifiers/mnist.npz"  # of single digits: the modes are counted by it
+    samples: int = 26_000  # number of samples to score
+    classifier: str = "runs/classifiers/mnist.npz"  # of single digits, for counting modes
 
 
 PRESETS = {
@@ -99,13 +103,13 @@ def example(c: Config) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def cosine(first: float, last: float, rounds: float) -> Callable[[Any], Any]:
-    """t -> from `first` to `last` along half a cosine, in so many rounds, and then `last`."""
+    """Round -> a value that goes from `first` to `last` along half a cosine in so many rounds, and stays there."""
     return lambda t: last + (first - last) * (1 + jnp.cos(jnp.pi * jnp.minimum(t / rounds, 1))) / 2
 
 
 @with_rate
 def adam(rate, beta2: Callable[[Any], Any]) -> optax.GradientTransformation:
-    """Adam without momentum, whose β2 changes: count -> β2."""
+    """Adam without momentum and with a schedule for β2."""
     scale = optax.inject_hyperparams(optax.scale_by_adam, static_args=("b1", "eps", "eps_root"))
     return optax.chain(scale(b1=0.0, b2=beta2), optax.scale_by_learning_rate(rate))
 
@@ -138,7 +142,7 @@ def game(c: Config) -> Game:
 
 
 def scores(c: Config):
-    """Samples -> the modes that they have inside their edge, and their KL to the uniform distribution."""
+    """Samples -> number of modes, and KL divergence from the uniform distribution; the border is cropped."""
     modes, inside = stacked_mnist(c.classifier), slice(c.edge, c.size - c.edge)
     return lambda samples: modes(np.asarray(to_bytes(samples["x"][:, inside, inside])))
 

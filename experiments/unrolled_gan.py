@@ -1,20 +1,22 @@
-"""Unrolled GAN: G descends the loss that it will have once D has answered with K steps, and stops hopping over modes.
+"""Unrolled GAN: G descends its loss after K optimisation steps of D, which prevents cycling between modes.
 
 Metz, Poole, Pfau, Sohl-Dickstein. Unrolled generative adversarial networks. ICLR 2017. arXiv:1611.02163. The ring of
-8 Gaussians, by the notebook of one of the authors
+8 Gaussians, after the notebook of one of the authors. Presets::
 
-    k0     no unrolling: the plain minimax game, both players at once
-    k1     one virtual step of D
-    k5     five, as in the notebook
-    k10    ten, as in the paper's figure
+    k0     no unrolling: the minimax game with simultaneous updates
+    k1     one unrolled step of D
+    k5     five steps, as in the notebook
+    k10    ten steps, as in the paper's figure
+
+Usage::
 
     python experiments/unrolled_gan.py k5
     python experiments/unrolled_gan.py k0 --score-every 1000
 
-The paper shows samples and no numbers: scored by modes covered, beside what exact samples get.
+The paper shows samples but no numbers: here the score is the number of modes covered, next to that of exact samples.
 
-Differs: the notebook says itself that it is not identical to the paper. Its 8 Gaussians are 7, for the first and the
-last coincide: here they are 8. It draws points anew for each batch, here they are 100,000.
+Differences: the notebook itself says that it is not identical to the paper. Its 8 Gaussians are 7, as the first and the
+last coincide; here there are 8. It draws new points for each batch; here there are 100,000.
 """
 
 from collections.abc import Callable
@@ -41,7 +43,7 @@ class Config:
     steps: int = 25_000
     batch: int = 512
     seed: int = 0
-    unrolled: int = 5  # K, virtual steps of D
+    unrolled: int = 5  # K, unrolled steps of D
     latent: int = 256
     width: int = 128  # of both networks
     lr_G: float = 1e-3
@@ -72,7 +74,7 @@ def perfect(c: Config) -> dict[str, metrics.Score]:
 
 
 def saddle(real, fake):
-    """G maximises the whole of D's loss, for D's answer to G changes its error on real x too."""
+    """The zero-sum loss: G maximises all of D's loss, as unrolled steps of D change its error on real x too."""
     loss, _ = losses.minimax(real, fake)
     return loss, -loss
 

@@ -1,20 +1,23 @@
-"""WGAN-GP: a critic kept 1-Lipschitz by a penalty on the norm of its gradient.
+"""WGAN-GP: a critic that is kept 1-Lipschitz by a penalty on the norm of its gradient.
 
 Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville. Improved training of Wasserstein GANs. NeurIPS 2017. arXiv:1704.00028.
-The three toys of Figure 1, by the authors' code
+The three toy problems of Figure 1, after the authors' code. Presets::
 
     8gaussians   8 modes on a circle
-    25gaussians  25 modes on a square
+    25gaussians  25 modes on a square lattice
     swissroll    a spiral
+
+Usage::
 
     python experiments/wgan_gp.py 8gaussians
     python experiments/wgan_gp.py swissroll --steps 10_000 --score-every 1000
 
-The paper shows level sets of the critic and no numbers: scored by modes covered, and by the Wasserstein distance of
-samples to as many real points, beside that of real points among each other.
+The paper shows level sets of the critic but no numbers: here the scores are the number of modes covered, and the
+Wasserstein distance between samples and as many real points, next to that between two sets of real points.
 
-Differs: the original draws the circle and the spiral anew for each batch, here all three are 100,000 points, and the
-square's are not equally many to a mode. It moves G before the critic, but not in the first round: the same order.
+Differences: the original draws new points of the circle and the spiral for each batch; here all three data sets have
+100,000 points, and the modes of the square have different numbers of points. It updates G before the critic except in
+the first round, which is the same order.
 """
 
 from collections.abc import Callable
@@ -43,7 +46,7 @@ class Config:
     steps: int = 100_000
     batch: int = 256
     seed: int = 0
-    critic_moves: int = 5  # to one of G
+    critic_moves: int = 5  # per move of G
     penalty: float = 0.1  # λ
     latent: int = 2
     width: int = 512  # of both networks

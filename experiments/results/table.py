@@ -1,8 +1,7 @@
-"""Tables made from the JSON files beside this one (benchmarks/record.py writes them).
+"""Tables made from the JSON files in this folder, which benchmarks/record.py writes.
 
-    python experiments/results/table.py
-
-writes the short table of README.md, docs/results.md, docs/scores.md and experiments/README.md.
+``python experiments/results/table.py`` writes the short table of README.md, docs/results.md, docs/scores.md and
+experiments/README.md.
 """
 
 import json
@@ -24,9 +23,9 @@ MOST = 12  # rows of the README
 
 
 def short(folder: Path = HERE) -> str:
-    """A row for each paper of which a preset ran to its recipe's end, and a line with what is ready but has not.
+    """A table with one row for each paper that has a complete run of some preset, and a line with the other papers.
 
-    The row is that of the paper's first such preset, with its first published score, or its last where none is.
+    The row shows the first such preset, with its first published score, or its last score if none is published.
     """
     rows, ready = [SHORT, ("---",) * len(SHORT)], []
     for name in papers.names():
@@ -64,7 +63,7 @@ def _file(paper):
 
 
 def index() -> str:
-    """Every paper by kind of data and year, a line each, as Markdown."""
+    """All papers by kind of data and year, one line each, as Markdown."""
     found = {}
     for name in papers.names():
         paper = papers.paper(name)
@@ -77,7 +76,7 @@ def index() -> str:
 
 
 def results(folder: Path = HERE) -> str:
-    """The page of all results."""
+    """The page of all results, as Markdown."""
     how = (
         "Made by `python experiments/results/table.py` from the JSON files in `experiments/results`, which also hold"
         " the command, commit, versions and wall time. A verdict follows from `gan_jax/runs/results.py`: reproduced,"
@@ -87,7 +86,7 @@ def results(folder: Path = HERE) -> str:
 
 
 def table(folder: Path = HERE) -> str:
-    """A row a run group, and one for each paper's presets that were not run, as Markdown."""
+    """A table with a row per group of runs, and one for the presets of a paper that were not run, as Markdown."""
     results, rows = results_of(folder), [HEAD, ("---",) * len(HEAD)]
     for name in papers.names():
         waiting = []
@@ -114,7 +113,7 @@ def _row(result):
 
 
 def _number(score):
-    """0.953 ± 0.004; the mean alone from one seed."""
+    """A score as "0.953 ± 0.004", without the error for a single seed."""
     if score["mean"] is None:
         return "∞"
     infinite = f" ({score['infinite']} more are ∞)" if score.get("infinite") else ""
@@ -122,7 +121,7 @@ def _number(score):
 
 
 def scores(folder: Path = HERE) -> str:
-    """A section a data set: each score of its real test images, and of runs beside them, as Markdown."""
+    """A section per data set with the scores of its real test images and of runs, as Markdown."""
     parts = ["# Scores: real test images, the floor that a GAN is measured against, and runs under the same protocol"]
     for path in sorted(folder.glob("scores_*.json")):
         found = json.loads(path.read_text())
@@ -148,7 +147,7 @@ def _score(fields):
 
 
 def update(readme: Path, folder: Path = HERE) -> None:
-    """Put the short table between its two marks. UserError if they are not there."""
+    """Insert the short table between its two marks. UserError if they are missing."""
     text, n = re.subn(f"(?s){START}.*{END}", lambda _: f"{START}\n{short(folder)}\n{END}", readme.read_text())
     if n != 1:
         raise UserError(f"{readme} has no place for the table: add the lines {START} and {END}.")
@@ -156,7 +155,7 @@ def update(readme: Path, folder: Path = HERE) -> None:
 
 
 def pages() -> dict[Path, str]:
-    """{file: what it should be}."""
+    """{file: its content}."""
     return {
         ROOT / "docs" / "results.md": results(),
         ROOT / "docs" / "scores.md": scores(),

@@ -93,7 +93,7 @@ def test_a_round(pack):
 
 
 def test_a_pack_must_divide_the_batch():
-    with pytest.raises(UserError, match="Packs of 3 do not divide a batch of 100"):
+    with pytest.raises(UserError, match="--batch 100 does not divide into packs of 3"):
         module.game(dataclasses.replace(module.Config(), pack=3))
 
 

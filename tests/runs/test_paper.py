@@ -49,7 +49,7 @@ def mine(tmp_path):
 def test_a_shipped_paper():
     paper, config = papers.preset("pacgan:grid")
     assert (paper.name, paper.shipped, paper.title("grid")) == ("pacgan", True, "pacgan:grid")
-    assert paper.file == ROOT / "experiments" / "pacgan.py" and paper.doc.startswith("PacGAN: D judges packs")
+    assert paper.file == ROOT / "experiments" / "pacgan.py" and paper.doc.startswith("PacGAN: a discriminator of packs")
     assert config.data == "grid" and paper.config() is paper.presets["ring"] and type(paper.tiny) is type(config)
     assert paper.spec(config) == {"x": [[100, 2], "float32"]} and paper.shown(config) is show.points
     assert paper.published["grid"]["modes"] == (17.3, 0.8) and "10 trials" in paper.protocol
