@@ -1,7 +1,7 @@
 """The command line: `python PAPER.py PRESET …`, and `python -m gan_jax COMMAND …`, a file a command."""
 
-import importlib
 import sys
+from collections.abc import Callable
 
 from gan_jax.cli import flags
 from gan_jax.cli.train import experiment
@@ -40,7 +40,37 @@ def main() -> None:
             flags.call(_command(name), words, f"python -m gan_jax {name}")
 
 
-def _command(name):
-    """The function of a command: `list_papers` of list.py, of others that of the file's name. Only it is imported."""
-    module = importlib.import_module(f"gan_jax.cli.{name}")
-    return getattr(module, {"list": "list_papers"}.get(name, name))
+def _command(name: str) -> Callable:
+    """The function of a command; only its own module is imported."""
+    match name:
+        case "new":
+            from gan_jax.cli.new import new
+
+            return new
+        case "list":
+            from gan_jax.cli.list import list_papers
+
+            return list_papers
+        case "cost":
+            from gan_jax.cli.cost import cost
+
+            return cost
+        case "sample":
+            from gan_jax.cli.sample import sample
+
+            return sample
+        case "translate":
+            from gan_jax.cli.translate import translate
+
+            return translate
+        case "evaluate":
+            from gan_jax.cli.evaluate import evaluate
+
+            return evaluate
+        case "fork":
+            from gan_jax.cli.fork import fork
+
+            return fork
+    from gan_jax.cli.replay import replay
+
+    return replay
