@@ -127,7 +127,7 @@ def test_D_moves_once_and_G_twice_on_one_batch(played):
 def test_samples_are_pictures_from_minus_one_to_one(played, from_zero):
     _, state, _, _ = played
     game = paper.game(replace(tiny, from_zero=from_zero))
-    samples = Run(game, state).sample(jax.random.key(0), 5)
+    samples = Run(game, state).sample(jax.random.key(0), 5)["x"]
     raw = net(game, state, "G")(jax.random.uniform(jax.random.fold_in(jax.random.key(0), 0), (256, 4), minval=-1))[:5]
     expected = 2 * jnp.clip(raw, 0, 1) - 1 if from_zero else raw
     np.testing.assert_allclose(samples, expected, atol=1e-5)

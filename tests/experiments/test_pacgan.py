@@ -86,7 +86,7 @@ def test_a_round(pack):
         np.testing.assert_allclose(stats["var"], 0.95 + 0.05 * now[1], rtol=1e-5)
 
     # Samples are single points, made with the running statistics.
-    samples = game.sample({n: net(game, after, n) for n in game.players}, jax.random.key(5), 9)
+    samples = game.sample({n: net(game, after, n) for n in game.players}, jax.random.key(5), 9)["x"]
     z = np.asarray(normal(2)(jax.random.key(5), 9), np.float64)
     stats = float64(after.memory["G"]["batch_stats"])
     np.testing.assert_allclose(samples, generate(float64(after.params["G"]), z, stats)[0], rtol=1e-4, atol=1e-5)

@@ -195,7 +195,7 @@ def test_samples_are_cut_to_pictures():
     game, batch = paper.game(tiny), {"x": jnp.zeros((2, 8, 8, 3))}
     players = beyond_the_start(game, batch, size=1.0)
     raw = quick(players["G"])(jax.random.normal(jax.random.key(0), (4, tiny.latent)))
-    samples = quick(lambda key: game.sample(players, key, 4))(jax.random.key(0))
+    samples = quick(lambda key: game.sample(players, key, 4))(jax.random.key(0))["x"]
     assert float(jnp.abs(raw).max()) > 1
     np.testing.assert_array_equal(samples, jnp.clip(raw, -1, 1))
 
