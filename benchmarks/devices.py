@@ -145,7 +145,7 @@ def together(words: Sequence[Sequence[str]]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    env = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=1"}
     how = lambda i: f"127.0.0.1:{port}/{len(words)}/{i}"
     command = lambda i: [sys.executable, __file__, *words[i], "--how", how(i)]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}

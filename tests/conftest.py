@@ -31,6 +31,11 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
 
 
+def on_devices(environment: dict[str, str], count: int) -> dict[str, str]:
+    """The same with so many virtual devices."""
+    return environment | {"XLA_FLAGS": f"{environment['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"}
+
+
 @pytest.fixture(scope="session")
 def torch_fidelity():
     """Imports one of torch-fidelity's modules by name; its data sets need torchvision, its formulas do not."""
@@ -91,19 +96,32 @@ def swept():
     gc.collect()
 
 
-@pytest.fixture(scope="session")
-def mlp_run(tmp_path_factory):
-    """(folder, what was printed) of `python mlp.py small`, four rounds."""
+def printed(folder: Path, paper: str, *words) -> str:
+    """What `python PAPER words` prints in a folder, for fixtures that several tests share."""
     from gan_jax import cli  # not above: pytest reads this file before types are checked
     from gan_jax.runs import paper as papers
 
-    folder, file = tmp_path_factory.mktemp("mlp"), ROOT / "tests" / "papers" / "mlp.py"
+    file = ROOT / "tests" / "papers" / paper
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said := io.StringIO()):
         patch.chdir(folder)
         patch.setattr(papers, "FOLDER", file.parent)
-        patch.setattr(sys, "argv", ["mlp.py", "small", *OFTEN])
+        patch.setattr(sys, "argv", [paper, *map(str, words)])
         cli.experiment(str(file))
-    return folder / "runs" / "mlp-small", said.getvalue()
+    return said.getvalue()
+
+
+@pytest.fixture(scope="session")
+def mlp_run(tmp_path_factory):
+    """(folder, what was printed) of `python mlp.py small`, four rounds."""
+    folder = tmp_path_factory.mktemp("mlp")
+    said = printed(folder, "mlp.py", "small", *OFTEN)
+    return folder / "runs" / "mlp-small", said
+
+
+@pytest.fixture
+def no_curves(monkeypatch):
+    """Runs end without a picture of their rows, whose drawing would take half of their time."""
+    monkeypatch.setattr("gan_jax.show.curves", lambda rows, path: None)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import on_devices
 from flax import linen as nn
 from toy import POINTS, bits
 
@@ -296,8 +297,7 @@ many = lambda n: population.of(game, Config(norm=True), seeds=range(n), sweep={"
 
 def test_members_and_batches_shared_out_over_devices(tmp_path, environment):
     """Two devices, each with half of the members or half of the batch: the same numbers to rounding."""
-    env = environment | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    subprocess.run([sys.executable, "-c", SHARDED, tmp_path], env=env, check=True)
+    subprocess.run([sys.executable, "-c", SHARDED, tmp_path], env=on_devices(environment, 2), check=True)
     for n in (4, 3):
         run = quietly(many(n), 20, dispatch=5)
         with np.load(tmp_path / f"{n}.npz") as two:

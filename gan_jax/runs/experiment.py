@@ -21,7 +21,7 @@ from gan_jax.runs import score as scoring
 from gan_jax.runs import translation
 from gan_jax.runs.load import load
 from gan_jax.runs.paper import Paper
-from gan_jax.runs.pictures import finish, pictures
+from gan_jax.runs.pictures import pictures
 from gan_jax.runs.run import Run
 from gan_jax.runs.train import train
 from gan_jax.runs.watch import callback as analyse
@@ -131,7 +131,6 @@ def run_games(paper: Paper, title: str, config: Any, options: Options, games: An
         verbose=options.verbose,
     )
     if jax.process_index() == 0:
-        finish(folder)
         _summary(paper, config, folder, trained, next(iter(first.translations), ""))
     return trained
 

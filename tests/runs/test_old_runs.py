@@ -59,7 +59,7 @@ def test_a_run_is_what_it_was(name):
     step, leaves, end = WRITTEN[name]
     run = load(RUNS / name)
     assert run.state.step.tolist() == step and checksum(run.state) == leaves
-    samples = run.sample(jax.random.key(0), 1)
+    samples = run.sample(jax.random.key(0), 1)["x"]
     np.testing.assert_allclose(samples.reshape(-1)[-len(end) :], end, rtol=1e-5, atol=1e-5 * np.abs(end).max())
 
 

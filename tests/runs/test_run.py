@@ -17,6 +17,8 @@ from gan_jax.optimizers import adam
 from gan_jax.runs.run import CHUNK, Run
 from gan_jax.two_player import gan
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 train = partial(gan_jax.train, batch=8, progress=False)
 
 
@@ -40,13 +42,14 @@ def labelled():
     players = Player(Identity(), adam(1e-3)), Player(Logit(), adam(1e-3))
     game = gan(*players, losses.hinge, priors.labelled(priors.normal(2), 4))
     data = {"x": np.zeros((8, 3), np.float32), "y": np.zeros(8, np.int32)}
-    return train(game, data, steps=0)
+    return train(game, data, steps=1)
 
 
 def test_samples_depend_on_key_and_n_alone_and_fewer_are_the_first_of_more(labelled):
-    draw = lambda n, seed=0: labelled.sample(jax.random.key(seed), n)
-    most = draw(2 * CHUNK + 3)
+    draw = lambda n, seed=0: labelled.sample(jax.random.key(seed), n)["x"]
+    most, labels = labelled.sample(0, 2 * CHUNK + 3).values()  # a seed will do for a key
     assert most.shape == (2 * CHUNK + 3, 3) and most.dtype == np.float32
+    np.testing.assert_array_equal(most[:, 2], labels)
     for n in (1, CHUNK, CHUNK + 1):
         np.testing.assert_array_equal(draw(n), most[:n])
     assert len(np.unique(most[:, :2])) > 2 * CHUNK * 2  # no chunk repeats another
@@ -54,14 +57,14 @@ def test_samples_depend_on_key_and_n_alone_and_fewer_are_the_first_of_more(label
 
 
 def test_options_of_the_prior(labelled):
-    samples = labelled.sample(jax.random.key(0), 300, y=2, truncation=0.5)
+    samples = labelled.sample(jax.random.key(0), 300, y=2, truncation=0.5)["x"]
     assert set(samples[:, 2]) == {2} and 0.45 < np.abs(samples[:, :2]).max() <= 0.5
     with pytest.raises(UserError, match="y is 4, but the classes are 0 to 3"):
         labelled.sample(jax.random.key(0), 3, y=4)
     with pytest.raises(UserError, match="sampler of this game has no option psi: leave it out"):
         labelled.sample(jax.random.key(0), 3, psi=0.5)
     with pytest.raises(UserError, match="sampler of this game has no option y: leave it out"):
-        train(GAME, POINTS, steps=0).sample(jax.random.key(0), 3, y=1)
+        train(GAME, POINTS, steps=1).sample(jax.random.key(0), 3, y=1)
 
 
 def test_a_type_error_that_is_no_option_is_not_hidden(labelled):
@@ -77,7 +80,7 @@ def test_samples_are_made_by_averages_in_evaluation_mode():
     params, memory = run.state.ema["G"]
     z = priors.normal(3)(jax.random.fold_in(jax.random.key(0), 0), CHUNK)
     x = GAME.players["G"].net.apply({"params": params} | memory, z, train=False)
-    np.testing.assert_allclose(run.sample(jax.random.key(0), 7), x[:7], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(run.sample(jax.random.key(0), 7)["x"], x[:7], rtol=1e-5, atol=1e-6)
 
 
 def test_load(tmp_path):

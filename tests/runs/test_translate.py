@@ -1,11 +1,12 @@
 """A translation from its command to its pictures, and one line for whatever its user can mend."""
 
 import re
+import shutil
 
 import jax
 import numpy as np
 import pytest
-from conftest import OFTEN
+from conftest import OFTEN, printed
 from pictures import png, write
 from PIL import Image
 
@@ -16,6 +17,8 @@ from gan_jax.pixels import to_bytes
 from gan_jax.runs import paper as papers
 from gan_jax.runs.folder import read_rows
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 rng = np.random.default_rng(0)
 PICTURES = {"b.png": (6, 8), "deep/a.jpg": (4, 4), "c.PNG": (10, 2)}
 
@@ -25,11 +28,19 @@ def pixels(path):
         return np.asarray(image), image.mode
 
 
-@pytest.fixture
-def trained(shell):
-    code, out, _ = shell("swap.py", "--run", "r", *OFTEN, "--score-every", 2, "--score-n", 50, "--best", "score/l1/B")
-    assert code == 0
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("swap")
+    flags = ("--score-every", 2, "--score-n", 50, "--best", "score/l1/B")
+    out = printed(folder, "swap.py", "--run", "r", *OFTEN, *flags)
     assert "More:   python -m gan_jax translate r --to B --input FOLDER --out FOLDER" in out.splitlines()
+    return folder / "r"
+
+
+@pytest.fixture
+def trained(original, tmp_path):
+    """The folder "r" of a run beside which a test works."""
+    shutil.copytree(original, tmp_path / "r")
 
 
 def test_a_run_shows_translations_of_images_held_out(trained, tmp_path):

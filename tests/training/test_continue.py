@@ -22,7 +22,11 @@ from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
 from gan_jax.runs.folder import read_rows
+from gan_jax.runs.train import prepare
 from gan_jax.training import checkpoint
+from gan_jax.training.options import Devices
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 train = partial(gan_jax.train, batch=8, log_every=5, checkpoint_every=10, progress=False)
 
@@ -138,9 +142,14 @@ def test_a_schedule_whose_games_are_made_anew():
         train(lambda t: alone((move("G"),)), POINTS, steps=1)
 
 
+def from_weights(game, run):
+    """The State at round 0 of a training that starts from a run's weights."""
+    return prepare(game, POINTS, 8, 1, Devices(), None).initial(run.state)
+
+
 def test_starting_from_another_run():
     first = train(GAME, POINTS, steps=5)
-    state = train(GAME, POINTS, steps=0, seed=1, start=first.state).state
+    state = from_weights(GAME, first)
     for field in ("params", "ema"):
         assert bits(getattr(state, field)) == bits(getattr(first.state, field))
     assert int(state.step) == 0 and not any(np.any(x) for x in jax.tree.leaves(state.opt["G"].inner))
@@ -152,7 +161,7 @@ def test_starting_from_another_run():
 
 def test_an_average_begins_at_the_weights_it_starts_from():
     first = train(FIRST, POINTS, steps=5)
-    state = train(LATER, POINTS, steps=0, seed=1, start=first.state).state
+    state = from_weights(LATER, first)
     assert bits(state.ema["G"][0]) == bits(state.params["G"]) == bits(first.state.params["G"])
 
 

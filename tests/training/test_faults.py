@@ -17,10 +17,12 @@ from benchmarks.faults import Training, inject, totals
 from benchmarks.kill_and_resume import compare
 from gan_jax.errors import UserError
 from gan_jax.runs.folder import open_folder, read_rows
-from gan_jax.training import checkpoint
+from gan_jax.training import checkpoint, feeds
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 train = partial(gan_jax.train, batch=8, log_every=5, checkpoint_every=10, progress=False)
-opened = partial(open_folder, paper="", data="", batch={}, members={})
+opened = lambda folder, **config: open_folder(folder, {"paper": "", "data": "", "batch": {}, "config": config})
 
 RUN = """
 import sys, toy, gan_jax
@@ -71,7 +73,7 @@ def test_of_many_starts_at_one_moment_one_goes_on(tmp_path):
     def contend(i):
         start.wait()
         try:
-            with opened(tmp_path / "run", config={"lr": i}):
+            with opened(tmp_path / "run", lr=i):
                 refused.wait(10)
                 kept.append(i)
         except UserError as error:
@@ -91,14 +93,14 @@ def test_what_is_no_run_gets_no_lock(tmp_path):
         (folder / name).write_text(text)
         with (
             pytest.raises(UserError, match=r"holds no run|is not of format"),
-            opened(folder, config={}),
+            opened(folder),
         ):
             pass
         assert [path.name for path in folder.iterdir()] == [name]
     for name in ("lock", "config.json.tmp"):  # left by a start that was killed
         (tmp_path / name).mkdir()
         (tmp_path / name / name).write_text("{")
-        with opened(tmp_path / name, config={}):
+        with opened(tmp_path / name):
             assert json.loads((tmp_path / name / "config.json").read_text())["format"] == 1
 
 
@@ -138,9 +140,7 @@ def fill(monkeypatch):
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "sha256.json.tmp"])
 def test_a_full_disk_stops_the_run_and_keeps_its_checkpoint(tmp_path, straight, fill, monkeypatch, name):
-    said = (
-        rf"{name.removesuffix('.tmp')} cannot be written \(No space left on device\): .* continues from its last check"
-    )
+    said = rf"{name.removesuffix('.tmp')} cannot be written \(No space left on device\): .* continues from its last"
     with pytest.raises(UserError, match=said):
         train(
             GAME,
@@ -200,15 +200,14 @@ def test_damaged_checkpoints_are_not_kept_in_place_of_sound_ones(tmp_path, strai
 
 @pytest.mark.parametrize("dispatch, saved", [(1, 7), (4, 5)])
 def test_a_data_file_that_disappears(tmp_path, monkeypatch, straight, dispatch, saved):
-    module = sys.modules["gan_jax.training.feeds"]
-    read = module.streams
+    read = feeds.streams
 
-    def lost(seed, first, count, n):
+    def lost(seed, first, count, *rest):
         if first + count > 7 * GAME.slices * 8:
             raise UserError("x/7.png is gone: put it back and start again.")
-        return read(seed, first, count, n)
+        return read(seed, first, count, *rest)
 
-    monkeypatch.setattr(module, "streams", lost)
+    monkeypatch.setattr(feeds, "streams", lost)
     for _ in range(2):  # the second finds it gone before its first round
         with pytest.raises(UserError, match=r"^x/7.png is gone: put it back and start again.$"):
             train(GAME, POINTS, steps=25, run=tmp_path, dispatch=dispatch)

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from conftest import on_devices
 from toy import GAME, POINTS, bits
 
 import gan_jax
@@ -15,6 +16,8 @@ from benchmarks.devices import COUNTS, GAMES, PRECISIONS
 from gan_jax.errors import UserError
 from gan_jax.runs.folder import read_rows
 from gan_jax.training import parallel
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 TRAJECTORY = """
 import json, sys
@@ -31,11 +34,9 @@ print(json.dumps(found))
 def trajectory(environment, folder, precision, names, counts, hosts=()):
     """{game: {where it ran: what differs from one device}}, in a process that has eight devices."""
     rounds, allowed = PRECISIONS[precision]
-    many = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_ENABLE_X64": str(int(precision == "float64"))}
+    many = on_devices(environment, 8) | {"JAX_ENABLE_X64": str(int(precision == "float64"))}
     words = json.dumps([names, rounds, counts, hosts, str(folder)])
-    done = subprocess.run(
-        [sys.executable, "-c", TRAJECTORY, words], env=environment | many, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", TRAJECTORY, words], env=many, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     cells = [(name, way, cell) for name, ways in found.items() for way, cell in ways.items()]
@@ -70,12 +71,14 @@ def test_all_games_from_anywhere_to_anywhere(tmp_path, environment, name, precis
 
 SHARES = """
 import jax, toy
+from jax.sharding import NamedSharding, PartitionSpec as P
 from gan_jax.training import parallel
 from gan_jax.engine import init, step
 
 def flops(devices):
-    layout = parallel.for_batch(64, devices)
-    batch = {"x": jax.ShapeDtypeStruct((2, 64, 2), "float32", sharding=layout.spread(1))}
+    layout = parallel.layout(64, devices=devices)
+    rows = NamedSharding(layout.mesh, P(None, "data"))
+    batch = {"x": jax.ShapeDtypeStruct((2, 64, 2), "float32", sharding=rows)}
     state = jax.eval_shape(lambda: init(toy.GAME, jax.random.key(0), {"x": jax.numpy.zeros((2, 64, 2))}))
     with jax.set_mesh(layout.mesh):
         program = jax.jit(lambda state, batch: step(toy.GAME, state, batch)).lower(layout.abstract(state), batch)
@@ -83,14 +86,13 @@ def flops(devices):
 
 print(flops(8) / flops(1))
 
-layout = parallel.for_batch(64, 8, split_from=16)
+layout = parallel.layout(64, devices=8, split_from=16)
 lies = lambda *shape: layout.state(jax.ShapeDtypeStruct(shape, "float32")).spec
-P = jax.sharding.PartitionSpec
 assert lies(8) == P() and lies(3, 5) == P() and lies(2, 8) == P(None, "data") and lies(16, 8) == P("data")
 for devices, batch, words in [(None, 20, "20 does not divide over 8 devices: give --batch 16 or 24, or --devices 5"),
                               (9, 18, "There are 8 devices, not 9"), (None, 4, "give --batch 8, or --devices 4")]:
     try:
-        parallel.for_batch(batch, devices)
+        parallel.layout(batch, devices=devices)
         raise AssertionError(words)
     except ValueError as error:
         assert words in str(error), error
@@ -108,8 +110,8 @@ for a, b in zip(jax.tree.leaves(split.params), jax.tree.leaves(whole.params)):
 
 def test_the_work_is_shared_and_weights_may_be_split(environment):
     """An eighth of the rows is an eighth of the work, generator included, but for the optimiser."""
-    many = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    done = subprocess.run([sys.executable, "-c", SHARES], env=environment | many, capture_output=True, text=True)
+    many = on_devices(environment, 8)
+    done = subprocess.run([sys.executable, "-c", SHARES], env=many, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     assert 1 / 8 < float(done.stdout) < 0.3
 

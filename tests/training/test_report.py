@@ -9,6 +9,8 @@ from conftest import ROOT
 
 from gan_jax.training.report import Report
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 ROW = {
     "seconds": 1.0,
     "epoch": 2.0,

@@ -21,6 +21,8 @@ from gan_jax.optimizers import adam
 from gan_jax.runs.folder import read_rows
 from gan_jax.training import rounds
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 HOW = {"progress": False, "log_every": 1, "checkpoint_every": 1}
 SIZES, BATCHES, FROM = (4, 8, 16), (8, 4, 2), (0, 3, 5)  # pixels, images of a batch, and the round that a stage begins
 x16 = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 1)).astype(np.uint8)

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import sys
 import time
 from functools import partial
 
@@ -20,8 +19,11 @@ from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
 from gan_jax.runs.folder import read_rows
+from gan_jax.training import rounds
 from gan_jax.training.spec import batch_spec
 from gan_jax.two_player import gan
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 train = partial(gan_jax.train, batch=8, log_every=5, checkpoint_every=10, progress=False)
 
@@ -53,7 +55,7 @@ def test_in_ten_lines():
     points = np.random.default_rng(0).normal(size=(64, 2))
     run = gan_jax.train(OWN, points, steps=3, batch=8)
     assert int(run.state.step) == 3 and run.folder is None
-    assert run.sample(jax.random.key(0), 5).shape == (5, 2)
+    assert run.sample(jax.random.key(0), 5)["x"].shape == (5, 2)
 
 
 jitted_init, jitted_step = jax.jit(init, static_argnums=0), jax.jit(step, static_argnums=0)
@@ -81,7 +83,8 @@ def test_the_rounds_are_those_of_step_on_the_plan():
     close(run.state.opt, state.opt)
 
 
-def test_a_folder(tmp_path):
+def test_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("gan_jax.training.log.LEAST", 0)  # a pace for every row
     seen = []
     run = train(OWN, POINTS, steps=12, run=tmp_path / "run", writers=[seen.append])
     folder, rows = run.folder, read_rows(run.folder)
@@ -153,7 +156,8 @@ def test_callbacks_come_at_their_periods_and_at_the_end():
     assert [entry[:3] for entry in told[:4]] == [("start", 4, 4), ("end", 4, 4), ("start", 6, 6), ("end", 6, 6)]
 
 
-def test_the_pace_leaves_out_what_callbacks_compile():
+def test_the_pace_leaves_out_what_callbacks_compile(monkeypatch):
+    monkeypatch.setattr("gan_jax.training.log.LEAST", 0)
     seen, game = [], alone(mean)
     slow = (5, lambda run, t: time.sleep(1))
     train(game, POINTS, steps=5, callbacks=[slow], writers=[seen.append])
@@ -161,9 +165,8 @@ def test_the_pace_leaves_out_what_callbacks_compile():
 
 
 def test_what_a_callback_returns_waits_for_the_next_dispatch(monkeypatch):
-    module = sys.modules["gan_jax.training.loop"]  # gan_jax.train itself is the function
-    order, dispatch = [], module._dispatch
-    monkeypatch.setattr(module, "_dispatch", lambda *args: order.append("dispatch") or dispatch(*args))
+    order, dispatch = [], rounds._rounds
+    monkeypatch.setattr(rounds, "_rounds", lambda *args, **how: order.append("dispatch") or dispatch(*args, **how))
     train(alone(mean), POINTS, steps=3, log_every=9, callbacks=[(1, lambda run, t: lambda: order.append(t))])
     assert order == ["dispatch", "dispatch", 1, "dispatch", 2, 3]
 
@@ -192,6 +195,16 @@ def test_a_nan_stops_the_run_and_keeps_the_checkpoint_before(tmp_path):
     assert int(run.state.step) == 5 and all(np.isfinite(x).all() for x in jax.tree.leaves(run.state.params))
     with pytest.raises(UserError, match=r"in round 8: nothing was saved"):
         train(game, POINTS, steps=20)
+
+
+def test_a_metric_that_is_no_loss_may_be_anything(tmp_path):
+    """A PSNR is infinite where nothing is wrong: the run goes on, and its row has null."""
+    worse = {"psnr": jnp.inf, "odd": jnp.nan}
+    play = lambda nets, batch, key, step: {"G": Loss(nets["G"](batch["x"]).mean(), worse)}
+    assert int(train(alone(play), POINTS, steps=2, run=tmp_path).state.step) == 2
+    (row,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert row["psnr"] is row["odd"] is None and row["loss/G"] is not None
+    assert np.isnan(read_rows(tmp_path)[0]["psnr"])
 
 
 @pytest.mark.parametrize("best", ["grad/D", "-grad/D"])

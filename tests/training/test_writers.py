@@ -1,6 +1,7 @@
 """gan_jax/writers.py, with the services played by a few lines each."""
 
 import os
+import re
 import sys
 from types import SimpleNamespace
 
@@ -13,6 +14,8 @@ from gan_jax.errors import UserError
 from gan_jax.game import Game, Loss, Player, move
 from gan_jax.optimizers import adam
 from gan_jax.training import writers
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 GAME = Game(
     {"G": Player(nn.Dense(1), adam(1e-3))},
@@ -51,7 +54,11 @@ def test_wandb_in_a_new_folder(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **how: made.append(how) or session))
     train(steps=4, run=tmp_path / "run", writers=[writers.wandb(tmp_path / "run", "mlp:small", {"lr": 1})])
     assert [step for _, step in rows] == [2, 4] and len(made) == 1
-    assert made[0]["id"] == "run" and made[0]["resume"] == "allow" and made[0]["config"] == {"lr": 1}
+    assert (
+        re.fullmatch("run-[0-9a-f]{12}", made[0]["id"])
+        and made[0]["resume"] == "allow"
+        and made[0]["config"] == {"lr": 1}
+    )
 
 
 @pytest.mark.parametrize("make, module", [(writers.tensorboard, "tensorboardX"), (writers.wandb, "wandb")])
