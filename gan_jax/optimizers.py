@@ -175,7 +175,12 @@ def _correction(b1, b2, count):
 
 @with_rate
 def optimistic_sgd(learning_rate) -> optax.GradientTransformation:
-    """w ← w − 2η g_t + η g_{t−1}, optimistic mirror descent; g_{−1} = g_0. Daskalakis et al. 2018."""
+    """w ← w − 2η g_t + η g_{t−1}, optimistic mirror descent; g_{−1} = g_0. Daskalakis et al. 2018.
+
+    >>> optimizer, w = optimistic_sgd(0.1), jnp.array(0.0)
+    >>> print(optimizer.update(jnp.array(3.0), optimizer.init(w))[0])  # the first step is that of SGD
+    -0.3
+    """
     return optax.chain(optimism(), optax.scale_by_learning_rate(learning_rate))
 
 
@@ -184,6 +189,10 @@ def optimistic_adam(learning_rate, b1=0.9, b2=0.999, eps=1e-8) -> optax.Gradient
     """w ← w − 2η_t r_t + η_t r_{t−1}, r = m / (√v + ε), η_t = η √(1 − β₂ᵗ) / (1 − β₁ᵗ) in both terms; r_{−1} = r_0.
 
     Daskalakis et al. 2018, corrected for the moments' start as in the authors' code, which begins with r_{−1} = 0.
+
+    >>> optimizer, w = optimistic_adam(0.1), jnp.array(0.0)
+    >>> round(float(optimizer.update(jnp.array(3.0), optimizer.init(w))[0]), 4)  # the first step is that of Adam
+    -0.1
     """
     return optax.chain(
         _scale_by_moments(b1, b2, eps),

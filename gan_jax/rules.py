@@ -11,6 +11,15 @@ With v = (∂L_n/∂θ_n) over the players and J its Jacobian, the players step 
 
 J is applied in reverse mode alone, which a `custom_vjp` has, and forward mode it has not. Optimizers get the round as
 `step` under every rule, so schedules are functions of the round.
+
+>>> from flax import linen as nn
+>>> from gan_jax import Player, gan
+>>> G, D = (Player(nn.Dense(1), optax.sgd(0.1)) for _ in range(2))
+>>> game = gan(G, D, "wasserstein", prior=1, moves=(engine.Move({"D": "D", "G": "G"}),), rule=consensus(0.5))
+>>> batch = {"x": jnp.zeros((1, 8, 1))}
+>>> state, metrics = engine.step(game, engine.init(game, jax.random.key(0), batch), batch)
+>>> int(state.step)
+1
 """
 
 import jax

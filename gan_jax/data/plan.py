@@ -27,17 +27,29 @@ Data = Set | Mapping[str, Set]  # or sets that are not paired, {"A": {"x": …},
 
 
 def lengths(data: Data) -> int | dict[str, int]:
-    """Number of examples of a set, or {name: number} of several."""
+    """Number of examples of a set, or {name: number} of several.
+
+    >>> lengths({"A": {"x": np.zeros(5)}, "B": {"x": np.zeros(7)}})
+    {'A': 5, 'B': 7}
+    """
     return {name: len(one["x"]) for name, one in data.items()} if several(data) else len(data["x"])
 
 
 def epoch(data: Data) -> int:
-    """Number of examples in an epoch: those of the set, or of the largest of several."""
+    """Number of examples in an epoch: those of the set, or of the largest of several.
+
+    >>> epoch({"A": {"x": np.zeros(5)}, "B": {"x": np.zeros(7)}})
+    7
+    """
     return max(jax.tree.leaves(lengths(data)))
 
 
 def several(data: Data) -> bool:
-    """Whether the data are several sets, {name: set}."""
+    """Whether the data are several sets, {name: set}.
+
+    >>> several({"x": np.zeros(5), "y": np.zeros(5)})
+    False
+    """
     return isinstance(next(iter(data.values())), Mapping)
 
 
@@ -66,7 +78,11 @@ def _order(seed, n, epoch):
 
 
 def stream(seed: int, start: int, count: int, n: int) -> Int32[np.ndarray, " {count}"]:
-    """Examples at positions start … start + count − 1 of the stream of a set of n."""
+    """Examples at positions start … start + count − 1 of the stream of a set of n.
+
+    >>> stream(seed=0, start=8, count=4, n=10).tolist()  # the end of one epoch and the beginning of the next
+    [6, 7, 5, 3]
+    """
     epochs, places = np.divmod(np.arange(start, start + count), n)
     return np.concatenate([permutation(seed, int(e), n)[places[epochs == e]] for e in np.unique(epochs)])
 
@@ -75,6 +91,9 @@ def streams(seed: int, start: Any, count: int, n: int | Mapping[str, int], names
     """`stream` of a set of n examples; of several, {name: n}, one each, independent as if of different seeds.
 
     start: for all sets, or {name: start}. names: the sets wanted; () stands for all.
+
+    >>> streams(0, 0, 2, {"A": 10, "B": 10})
+    {'A': array([0, 2], dtype=int32), 'B': array([7, 5], dtype=int32)}
     """
     if not isinstance(n, Mapping):
         return stream(seed, start, count, n)
@@ -96,13 +115,21 @@ def read(data: Data, seed: int, place: int, slices: int, batch: int) -> Any:
     """{"x": [slices, B, …], …} from position `place` of the stream; of several sets {"A": {"x": …}, …}.
 
     uint8 is not scaled.
+
+    >>> read({"x": 10 * np.arange(5)}, seed=0, place=0, slices=2, batch=2)
+    {'x': array([[ 0, 20],
+           [10, 40]])}
     """
     found = take(data, streams(seed, place, slices * batch, lengths(data)))
     return jax.tree.map(lambda x: x.reshape(slices, batch, *x.shape[1:]), found)
 
 
 def take(data: Any, rows: Any) -> Any:
-    """The examples at the indices `rows` of a set; for several sets `rows` is {name: indices}."""
+    """The examples at the indices `rows` of a set; for several sets `rows` is {name: indices}.
+
+    >>> take({"x": np.array([3.0, 5.0, 7.0]), "y": np.array([0, 1, 2])}, [2, 0])
+    {'x': array([7., 3.]), 'y': array([2, 0])}
+    """
     if isinstance(rows, Mapping):
         return {name: take(data[name], own) for name, own in rows.items()}
     return {name: leaf[rows] for name, leaf in data.items()}
@@ -118,14 +145,21 @@ def rounds(epochs: int | float, n: int, batch: int, slices: int = 1) -> int:
 
 
 def check_enough(data: Data, batch: int) -> None:
-    """Raise a UserError where a batch is larger than the set, or than the smallest of several."""
+    """Raise a UserError where a batch is larger than the set, or than the smallest of several.
+
+    >>> check_enough({"x": np.zeros(100)}, batch=64)
+    """
     n = min(jax.tree.leaves(lengths(data)))
     if n < batch:
         raise UserError(f"a batch of {batch} is more than the {n} images there are: give --batch {n} or less.")
 
 
 def gather(data: Any, indices: Any) -> Any:
-    """The batch {"x": [slices, batch, …], …} at indices [slices, batch] of a set on the device, uint8 as floats."""
+    """The batch {"x": [slices, batch, …], …} at indices [slices, batch] of a set on the device, uint8 as floats.
+
+    >>> gather({"x": np.array([0, 255, 0], np.uint8)}, np.array([[1, 2]]))
+    {'x': array([[ 1., -1.]], dtype=float32)}
+    """
     return jax.tree.map(to_float, take(data, indices))
 
 

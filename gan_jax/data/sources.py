@@ -195,7 +195,11 @@ def _classes(y, n, where):
 
 
 def mirror(data: Set) -> dict[str, np.ndarray | OnDisk]:
-    """The n images and their left-right mirror images, 2n in all (StyleGAN's x-flips)."""
+    """The n images and their left-right mirror images, 2n in all (StyleGAN's x-flips).
+
+    >>> mirror({"x": np.arange(2).reshape(1, 1, 2, 1)})["x"].ravel()
+    array([0, 1, 1, 0])
+    """
     doubled = {name: np.concatenate([leaf, leaf]) for name, leaf in data.items() if name != "x"}
     x = data["x"]
     return {"x": mirrored(x) if isinstance(x, OnDisk) else np.concatenate([x, x[:, :, ::-1]])} | doubled
@@ -207,6 +211,9 @@ def content_hash(data: Data) -> str:
     Pictures on disk are not read, which would take as long as an epoch: of a folder the names and sizes of the files
     count, of TFDS the set's name, version and split, and of both the shape. So the same pictures in memory have
     another hash.
+
+    >>> content_hash({"x": np.arange(3)}) == content_hash({"x": np.arange(4)})
+    False
     """
     digest = hashlib.sha256()
     sets: Any = data if several(data) else {"": data}

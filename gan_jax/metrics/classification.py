@@ -29,6 +29,11 @@ def classification_accuracy_score(
 
     Raises:
         UserError: The number of labels is not that of the rows, or y has a single class.
+
+    >>> x = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> float(classification_accuracy_score(x, labels, x + 0.1, labels))
+    1.0
     """
     x, y = pair(x, y)
     labels_x, labels_y = labels(x, labels_x), labels(y, labels_y)

@@ -58,7 +58,12 @@ def moments(blocks: Features | Iterable[Features]) -> Moments:
 
 
 def merge(a: Moments, b: Moments) -> Moments:
-    """The Moments of two sets together. Chan, Golub & LeVeque 1983."""
+    """The Moments of two sets together. Chan, Golub & LeVeque 1983.
+
+    >>> x = np.arange(6.0)[:, None]
+    >>> float(merge(moments(x[:2]), moments(x[2:])).mean[0])
+    2.5
+    """
     if len(a.mean) != len(b.mean):
         raise UserError(f"Features to merge must be of one length, not {len(a.mean)} and {len(b.mean)}.")
     n, gap = a.n + b.n, b.mean - a.mean
@@ -109,6 +114,11 @@ def intra_class_frechet_distance(x: Features, labels_x: Labels, y: Features, lab
 
     Raises:
         UserError: A class has fewer than 2 real samples or fewer than 2 fakes.
+
+    >>> x = np.arange(8.0)[:, None]
+    >>> labels = np.repeat([0, 1], 4)
+    >>> round(float(intra_class_frechet_distance(x, labels, x + 2, labels)), 6)
+    4.0
     """
     x, y = pair(x, y, 2)
     labels_x, labels_y = labels(x, labels_x), labels(y, labels_y)

@@ -58,6 +58,9 @@ def random_subsets(
 
     Raises:
         UserError: n or m is less than `size`.
+
+    >>> [(i.tolist(), j.tolist()) for i, j in random_subsets(3, 4, count=1, size=2)]
+    [([1, 2], [1, 0])]
     """
     if min(n, m) < size:
         raise UserError(

@@ -46,6 +46,10 @@ def perfect_modes(mixture: Mixture, n: int) -> dict[str, Score]:
     """The `modes_covered` of n exact samples: means ± standard deviations.
 
     The share of high quality is p = P(χ² < within²): 1 − e^(−9/2) = 98.89 % in two dimensions within 3 σ.
+
+    >>> from gan_jax.mixtures import ring
+    >>> round(float(perfect_modes(ring(), 2500)["high_quality"]), 4)
+    0.9889
     """
     with jax.enable_x64(True):
         p = float(gammainc(mixture.noisy / 2, mixture.within**2 / 2))

@@ -46,7 +46,11 @@ def stacked_modes(digits: Int[Array | np.ndarray, "n 3"]) -> dict[str, Score]:
 
 
 def perfect_kl(n: int, probabilities: Float[np.ndarray, " classes"]) -> Score:
-    """The `kl_to_uniform` of n labels drawn with these probabilities: its mean ± its standard deviation."""
+    """The `kl_to_uniform` of n labels drawn with these probabilities: its mean ± its standard deviation.
+
+    >>> print(perfect_kl(1000, np.full(10, 0.1)))
+    KL to uniform 0.00450833 ± 0.0021 (standard deviation of 1,000 exact samples); fake 1,000, classes 10
+    """
     mean, deviation = expected_kl(n, probabilities)
     return Score("KL to uniform", mean, _protocol(n, len(probabilities)), deviation, exact(n))
 
@@ -59,6 +63,9 @@ def perfect_stacked_modes(n: int, prior: Float[np.ndarray, "10"] | None = None) 
     Args:
         n: Stacks.
         prior: Shares of the ten digits, uniform by default.
+
+    >>> round(float(perfect_stacked_modes(26_000)["kl_to_uniform"]), 4)
+    0.0193
     """
     prior = np.full(10, 0.1) if prior is None else prior
     triple = np.einsum("i,j,k->ijk", prior, prior, prior).reshape(-1)

@@ -27,6 +27,10 @@ def slerp(a: Latents, b: Latents, t: Float[Array, "n 1"]) -> Latents:
     """From a to b with the direction along a great circle at constant speed and the norm linear. For a normal prior.
 
     The direction is that of Karras et al. 2019, whose mapping network sees directions only.
+
+    >>> a, b = jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])
+    >>> print(slerp(a, b, jnp.array([[0.5]])).round(3))
+    [[0.707 0.707]]
     """
     size_a, size_b = (jnp.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b))
     a, b = a / size_a, b / size_b
@@ -68,6 +72,12 @@ def perceptual_path_length(
 
     Raises:
         UserError: Fewer than 200 pairs, or distances that are not finite.
+
+    >>> square = lambda a, b: jnp.square(a - b).sum(1)
+    >>> prior = lambda key, n: jax.random.normal(key, (n, 2))
+    >>> score = perceptual_path_length(jax.random.key(0), lambda z: z, prior, square, n=200, interpolation=lerp)
+    >>> 2 < float(score) < 6  # E ‖a − b‖² = 4
+    True
     """
     if n < 200:
         raise UserError(f"A path length needs 200 pairs of latents or more, for 1 % at each end is left out; n is {n}.")

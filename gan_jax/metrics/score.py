@@ -68,6 +68,9 @@ def over_members(scores: Sequence[Score]) -> Score:
 
     Raises:
         UserError: Fewer than 2 trainings, or different protocols.
+
+    >>> print(over_members([Score("recall", value, {"fake": 100}) for value in (0.5, 0.7)]))
+    recall 0.6 ± 0.1 (2 trainings); fake 100
     """
     if len(scores) < 2:
         raise UserError("An uncertainty over trainings needs 2 or more: take draws of samples of a single one.")
@@ -96,6 +99,11 @@ def over_halves(
 
     Raises:
         UserError: Fewer than 4 samples, or a half that cannot be scored.
+
+    >>> x = np.arange(8.0)
+    >>> score = lambda rows: {"mean": Score("mean", float(x[rows].mean()), {"n": len(rows)})}
+    >>> float(over_halves(score, n=8)["mean"])
+    3.5
     """
     if n < 4:
         raise UserError(f"An uncertainty from halves needs 4 samples or more, not {n}.")

@@ -73,6 +73,10 @@ def ms_ssim_diversity(images: Images, pairs: int | None = None, seed: int = 0) -
 
     Raises:
         UserError: Too few images, or values outside 0 … 255.
+
+    >>> images = np.random.default_rng(0).integers(0, 256, (1, 176, 176, 1)).repeat(4, 0)
+    >>> round(float(ms_ssim_diversity(images)), 6)
+    1.0
     """
     pairs = len(images) // 2 if pairs is None else pairs
     if pairs < 2 or 2 * pairs > len(images):

@@ -60,6 +60,9 @@ def video_at(rate: int | float) -> Show:
     """Video [n, t, h, w, 1 or 3], floats in [-1, 1] or bytes, shown at `rate` frames a second.
 
     A film of the grid, and a picture of the first frames; for a population a row per member, of the first MEMBERS.
+
+    >>> sorted(video_at(10).page([{"x": np.zeros((2, 3, 4, 4, 1))}]))
+    ['gif', 'png']
     """
     return Show(
         lambda samples, real: _film(samples["x"], None, rate),

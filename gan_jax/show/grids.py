@@ -40,7 +40,11 @@ def grid(images: Num[np.ndarray, "..."], columns: int | None = None) -> UInt8[np
 
 
 def tiles(pictures: Sequence[UInt8[np.ndarray, "..."]], columns: int | None = None) -> UInt8[np.ndarray, "h w c"]:
-    """Pictures [h, w, c] of one size side by side, in as many columns as rows by default."""
+    """Pictures [h, w, c] of one size side by side, in as many columns as rows by default.
+
+    >>> tiles(4 * [np.zeros((2, 2, 1), np.uint8)]).shape
+    (8, 8, 1)
+    """
     pictures = [np.pad(picture, ((0, GAP), (0, GAP), (0, 0)), constant_values=GREY) for picture in pictures]
     columns = min(len(pictures), columns or int(np.ceil(np.sqrt(len(pictures)))))
     blank = np.full_like(pictures[0], GREY)
@@ -55,6 +59,9 @@ def blocks(images: Num[np.ndarray, "n h w c"], width: int = 80) -> str:
     Args:
         images: Grey or RGB, floats in [-1, 1] or bytes. Only as many as fit into the width are drawn, at least one.
         width: Columns of the terminal; wider images are reduced by a whole factor.
+
+    >>> blocks(np.zeros((1, 4, 4, 1))).count("▀")
+    8
     """
     x = to_bytes(np.asarray(images))
     zoom = -(-x.shape[2] // width)

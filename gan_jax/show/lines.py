@@ -18,6 +18,9 @@ def audio_at(rate: int, n: int = 8) -> Show:
 
     One 16-bit WAV file with the samples one after another, and a picture of the waveforms; for a population the files
     of each member.
+
+    >>> audio_at(16_000).n
+    8
     """
 
     def draw(samples, real):
