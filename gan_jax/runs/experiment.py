@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from gan_jax import data as sources
-from gan_jax import population, show
+from gan_jax import limits, population, show
 from gan_jax.data import Data, rounds
 from gan_jax.errors import UserError
 from gan_jax.metrics import protocols, references
@@ -81,11 +82,11 @@ def run(
     apart = [field for field in sweep if population.decides_structure(paper.game, config, field, shapes)]
     together = {field: values for field, values in sweep.items() if field not in apart}
     seeds = range(config.seed, config.seed + max(1, options.seeds)) if options.seeds or together else ()
-    folder = options.run or f"runs/{title.replace('.py:', ':').replace(':', '-')}"
+    folder = limits.path(options.run or f"runs/{title.replace('.py:', ':').replace(':', '-')}")
     runs = []
     for values in itertools.product(*(sweep[field] for field in apart)):
         own = dict(zip(apart, values, strict=True))
-        place = "-".join([folder, *(f"{field}={value}" for field, value in own.items())])
+        place = "-".join([str(folder), *(f"{field}={value}" for field, value in own.items())])
         if own:
             print(f"{', '.join(apart)} cannot be traced, so each value is a program of its own: {place}")
         this = dataclasses.replace(config, **own)
@@ -140,12 +141,13 @@ def _summary(paper, config, folder, trained, domain):
     images = paper.shown(config) is show.images
     if images and sys.stdout.isatty() and not trained.game.axis:
         print(show.blocks(trained.sample(0, 8)["x"]))
+    own = "" if paper.shipped else f" --paper {os.path.relpath(paper.file)}"
     print(f"Look:   {folder}/samples, progress.gif, curves.png")
     if domain:
-        print(f"More:   python -m gan_jax translate {folder} --to {domain} --input FOLDER --out FOLDER")
+        print(f"More:   python -m gan_jax translate {folder} --to {domain} --input FOLDER --out FOLDER{own}")
     else:
-        print(f"More:   python -m gan_jax sample {folder}")
-    print(f"Score:  python -m gan_jax evaluate {folder}")
+        print(f"More:   python -m gan_jax sample {folder}{own}")
+    print(f"Score:  python -m gan_jax evaluate {folder}{own}")
 
 
 def _sampled(paper, config, data, options, game):

@@ -102,7 +102,7 @@ def test_new_writes_a_paper_that_trains(command, tmp_path):
     )
     assert child.returncode == 0 and (tmp_path / "runs" / "mine-small" / "samples" / "3.png").exists(), child.stderr
     code, out, err = command("train", "deep/mine.py:small", "--steps", "4")
-    assert code == 0, err
+    assert code == 0 and "python -m gan_jax sample runs/mine-small --paper deep/mine.py\n" in out, err
     assert int(gan_jax.load(tmp_path / "runs" / "mine-small", paper=tmp_path / "deep" / "mine.py").state.step) == 4
 
 
