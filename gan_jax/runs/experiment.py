@@ -1,4 +1,4 @@
-"""An experiment: one paper trained in a run folder, with pictures, scores and a summary."""
+"""Experiments: a paper's Config trained in a run folder, with pictures, scores and a summary."""
 
 import dataclasses
 import itertools
@@ -33,32 +33,32 @@ from gan_jax.training.spec import as_schedule, zeros
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is kept and watched: none of it changes the training."""
+    """Options of a run that do not affect the result of the training."""
 
     run: str = ""  # the run's folder; by default runs/PAPER-PRESET
-    epochs: float = 0.0  # another way to say --steps
-    seeds: int = 0  # so many trainings as one program, from --seed on; 0: one
-    sweep: tuple[str, ...] = ()  # FIELD=VALUE,VALUE,… of the recipe: a training for each, times the seeds
+    epochs: float = 0.0  # instead of --steps
+    seeds: int = 0  # a population with so many seeds, from --seed on; 0: a single training
+    sweep: tuple[str, ...] = ()  # FIELD=VALUE,VALUE,… of the recipe: one training for each value and seed
     from_: str = ""  # a run whose weights this one starts from
     log_every: int = 100  # rounds
     sample_every: int = 500
     checkpoint_every: int = 1000
-    keep_every: int = 0  # checkpoints kept beside the last two; 0: none
-    analyse_every: int = 0  # rounds between looks at the game's vector field: spectrum, rotation, noise; 0: none
+    keep_every: int = 0  # rounds between checkpoints that are never deleted; 0: only the last two are kept
+    analyse_every: int = 0  # rounds between measurements of the vector field: spectrum, rotation, noise; 0: none
     score_every: int = 0  # rounds between scores of samples; 0: none
-    scores: str = ""  # of images, as `python -m gan_jax evaluate --help` lists them; by default the paper's own, if any
+    scores: str = ""  # names from `python -m gan_jax evaluate --help`; by default the paper's own scores, if any
     score_n: int = 1000  # samples to score against the training images
-    extractor: str = "pixels"  # or random, or a file of weights, as for `evaluate`
-    best: str = ""  # a metric whose best checkpoint is kept, of those it is logged at; lower is better, "-NAME": higher
-    dispatch: int = 0  # rounds to a dispatch; 0: 1 on CPU, 10 on accelerators
-    devices: int = 0  # that share each batch; 0: all there are
-    split_from: int = 0  # weights and moments of so many numbers are split over the devices; 0: each holds them all
-    distributed: str = ""  # this is one of several processes: auto, or HOST:PORT/PROCESSES/PROCESS
+    extractor: str = "pixels"  # of features for scores: pixels, random, or a file of weights, as for `evaluate`
+    best: str = ""  # a logged metric whose best checkpoint is kept: the lowest, or for "-NAME" the highest
+    dispatch: int = 0  # rounds per dispatch; 0: 1 on CPU, 10 on accelerators
+    devices: int = 0  # number of devices; 0: all
+    split_from: int = 0  # arrays of the State with at least so many elements are sharded over devices; 0: none
+    distributed: str = ""  # for one of several processes: auto, or HOST:PORT/PROCESSES/PROCESS
     tensorboard: bool = False
     wandb: bool = False
-    cache: str = ""  # a folder for compiled programs, by default one under the user's cache directory
-    no_cache: bool = False  # do not keep compiled programs
-    verbose: bool = False  # show every number of every row
+    cache: str = ""  # folder of the compilation cache, by default in the user's cache directory
+    no_cache: bool = False  # do not cache compiled programs
+    verbose: bool = False  # print all metrics of every row
 
 
 def run(
@@ -68,11 +68,15 @@ def run(
     options: Options = Options(),
     sweep: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[Run]:
-    """Train one Config of a paper in a run folder, with pictures as it goes and a summary at its end.
+    """Train a Config of a paper in a run folder, with pictures during the training and a summary at its end.
 
     Args:
-        sweep: {field: its values}. With seeds or a sweep the run is a population; values that decide the structure are
-            programs of their own, in a folder each.
+        paper: The Paper.
+        title: Its name for config.json, "paper:preset".
+        config: The Config.
+        options: See `Options`.
+        sweep: {field: values}. With seeds or a sweep the run is a population; each combination of values of fields that
+            decide the structure of the computation is a program, with a folder, of its own.
 
     Returns:
         The runs, one for each program.
@@ -96,7 +100,15 @@ def run(
 
 
 def run_games(paper: Paper, title: str, config: Any, options: Options, games: Any) -> Run:
-    """Train `games`: the Game of the Config, its schedule, or a population of it."""
+    """Train a game of a paper's Config.
+
+    Args:
+        paper: The Paper.
+        title: Its name for config.json, "paper:preset".
+        config: The Config.
+        options: See `Options`; `run` is the folder.
+        games: The Config's Game or schedule, or a population of it.
+    """
     if options.cache:
         keep_programs(options.cache)
     data, first = paper.data(config), as_schedule(games)(0)
@@ -137,7 +149,7 @@ def run_games(paper: Paper, title: str, config: Any, options: Options, games: An
 
 
 def _summary(paper, config, folder, trained, domain):
-    """Some samples where stdout is a terminal, where the run's files are, and how to go on."""
+    """Print samples (if stdout is a terminal), where the run's files are, and the next commands."""
     images = paper.shown(config) is show.images
     if images and sys.stdout.isatty() and not trained.game.axis:
         print(show.blocks(trained.sample(0, 8)["x"]))
@@ -151,14 +163,14 @@ def _summary(paper, config, folder, trained, domain):
 
 
 def _sampled(paper, config, data, options, game):
-    """The callbacks that draw samples, and score them where asked for."""
+    """The callbacks that save pictures of samples, and score samples if asked for."""
     yield options.sample_every, pictures(data, config.seed, Path(options.run), paper.shown(config))
     if options.score_every:
         yield _scored(paper, config, data, options)
 
 
 def _translated(paper, config, data, options, game):
-    """The callbacks that translate images held out, and measure them where asked for."""
+    """The callbacks that save pictures of translations, and score them if asked for."""
     held, folder = paper.held_out(config), Path(options.run) / "samples"
     save = lambda step, page: show.save_png(folder / f"{step}.png", page)
     yield options.sample_every, translation.pictures(held, save)
@@ -167,7 +179,7 @@ def _translated(paper, config, data, options, game):
 
 
 def _scored(paper, config, data, options):
-    """A callback that scores samples as the paper does, or against the data that the run learns from."""
+    """A callback that scores samples with the paper's own scores, or against the training data."""
     if paper.scores and not options.scores:
         score, some = paper.scores(config), {name: to_float(np.asarray(leaf[:32])) for name, leaf in data.items()}
         return options.score_every, *scoring.along(score, list(score(some)), config.samples)
@@ -177,8 +189,8 @@ def _scored(paper, config, data, options):
 
 
 def _analysed(game, config, data: Data, options):
-    """A callback that looks at the game's vector field on the first round's data."""
+    """A callback that measures the game's vector field on the first round's data."""
     if game.axis:
-        raise UserError("--analyse-every looks at one training: leave out --seeds and --sweep, or fork a member.")
+        raise UserError("--analyse-every is for a single training: leave out --seeds and --sweep, or fork a member.")
     first = sources.read(data, config.seed, 0, game.slices, config.batch)
     return analyse(options.analyse_every, jax.tree.map(lambda x: to_float(jax.numpy.asarray(x)), first))
