@@ -47,6 +47,9 @@ class Augment(NamedTuple):
     apply: (key, x, memory) -> x, differentiable, the same function for real and fake.
     init: the first memory, a dict.
     update: (memory, logits of real x) -> memory, after each loss of D; None: the memory never changes.
+
+    >>> Augment(lambda key, x, memory: -x).apply(None, 2.0, ())
+    -2.0
     """
 
     apply: Callable[[Any, Any, Any], Any]

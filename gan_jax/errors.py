@@ -42,7 +42,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def say(text: str, file: Any = None) -> None:
-    """Print a line, by default to stdout; in plain letters where the stream cannot encode it, as in an ASCII locale."""
+    """Print a line, by default to stdout; in plain letters where the stream cannot encode it, as in an ASCII locale.
+
+    >>> say("Fréchet distance 1 ± 2")
+    Fréchet distance 1 ± 2
+    """
     file = sys.stdout if file is None else file
     try:
         print(encodable(text, getattr(file, "encoding", None) or "utf-8"), file=file, flush=True)

@@ -38,6 +38,9 @@ def memory() -> int:
 
     Raises:
         UserError: where GAN_JAX_MEMORY_LIMIT is not a number.
+
+    >>> memory() > 2**30
+    True
     """
     word = os.environ.get(VARIABLE) or GIB
     try:
@@ -47,12 +50,19 @@ def memory() -> int:
 
 
 def small() -> int:
-    """Bytes that one picture or one text file may fill, a 64th of `memory`: 256 MiB."""
+    """Bytes that one picture or one text file may fill, a 64th of `memory`: 256 MiB.
+
+    >>> memory() // small()
+    64
+    """
     return memory() // 64
 
 
 def check(size: int, what: str, limit: int | None = None) -> None:
-    """Raise a UserError where `what`, of `size` bytes, exceeds the limit (default: `memory`)."""
+    """Raise a UserError where `what`, of `size` bytes, exceeds the limit (default: `memory`).
+
+    >>> check(2**20, "A picture")
+    """
     limit = memory() if limit is None else limit
     if size > limit:
         much = min(size, 2**70)

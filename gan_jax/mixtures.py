@@ -10,7 +10,11 @@ from jaxtyping import Array, Float, Key
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Equally likely Gaussians N(centre, σ²) with noise on the first `noisy` axes and none on the others."""
+    """Equally likely Gaussians N(centre, σ²) with noise on the first `noisy` axes and none on the others.
+
+    >>> Mixture("two", np.array([[-1.0], [1.0]]), sigma=0.1, noisy=1).centres.shape
+    (2, 1)
+    """
 
     name: str
     centres: Float[np.ndarray, "modes d"]

@@ -25,6 +25,9 @@ def named(data: Any) -> Mapping[Any, Any]:
 
     Raises:
         UserError: for another tuple, an empty dict, or names that have no x.
+
+    >>> sorted(named((np.zeros((2, 3)), np.zeros(2))))
+    ['x', 'y']
     """
     if isinstance(data, tuple):
         if len(data) != 2 or isinstance(data[0], tuple):
@@ -40,6 +43,9 @@ def checked(data: Any, name: str = "") -> dict[str, np.ndarray | OnDisk]:
 
     Raises:
         UserError: naming the array, what is wrong with it, and how to correct it.
+
+    >>> {name: leaf.dtype.name for name, leaf in checked({"x": np.zeros((2, 3)), "y": [0, 1]}).items()}
+    {'x': 'float32', 'y': 'int32'}
     """
     data, prefix = named(data), f"{name}/" if name else ""
     _check_names(data, name)
@@ -72,6 +78,9 @@ def array(x: Any, name: str) -> np.ndarray | OnDisk:
 
     Raises:
         UserError: for anything else.
+
+    >>> array([[1, 2], [3, 4]], "x").shape
+    (2, 2)
     """
     if isinstance(x, OnDisk):
         return x
@@ -88,7 +97,11 @@ def array(x: Any, name: str) -> np.ndarray | OnDisk:
 
 
 def examples(x: Any, name: str) -> np.ndarray | OnDisk:
-    """Images [n, h, w, c], points [n, d], sound [n, t, c], tokens [n, t], video [n, t, h, w, c] … as trained on."""
+    """Images [n, h, w, c], points [n, d], sound [n, t, c], tokens [n, t], video [n, t, h, w, c] … as trained on.
+
+    >>> examples(np.zeros((2, 3)), "x").dtype.name
+    'float32'
+    """
     x = array(x, name)
     variable = _variable(name)
     if x.ndim < 2 and variable == "x":
@@ -145,7 +158,11 @@ def _floats(x, name):
 
 
 def in_range(x: np.ndarray, name: str, high: float) -> str:
-    """How to bring images that are as bright as `high` to the range of the library."""
+    """How to bring images that are as bright as `high` to the range of the library.
+
+    >>> print(in_range(np.zeros((1, 8, 8, 3)), "x", high=255.0))
+    give images as uint8 in 0 … 255 or as floats in [-1, 1], x / 127.5 - 1 if 255 is white
+    """
     channel = "" if x.ndim > 3 else ", with a channel, [n, h, w, 1]"
     return f"give images as uint8 in 0 … 255 or as floats in [-1, 1]{_scaled(name, high)}{channel}"
 
@@ -180,7 +197,11 @@ def _finite_range(x, name):
 
 
 def labels(y: Any, name: str) -> np.ndarray:
-    """Classes [n] as int32, 0 or more; other integers [n, …] as int32; floats as float32."""
+    """Classes [n] as int32, 0 or more; other integers [n, …] as int32; floats as float32.
+
+    >>> labels([0, 2, 1], "y").dtype.name
+    'int32'
+    """
     y = np.asarray(array(y, name))
     if y.dtype == np.bool_:
         raise UserError(f"{name} is bool: give integers, {_variable(name)}.astype(int).")

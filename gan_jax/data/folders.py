@@ -162,7 +162,11 @@ class _Headers:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a name ends like a picture and is not hidden, nor in a hidden folder ('..' is one)."""
+    """Whether a name ends like a picture and is not hidden, nor in a hidden folder ('..' is one).
+
+    >>> is_picture("cats/1.PNG"), is_picture(".cache/1.png")
+    (True, False)
+    """
     return name.lower().endswith(SUFFIXES) and not any(part.startswith(".") for part in name.split("/"))
 
 

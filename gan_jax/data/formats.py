@@ -24,7 +24,11 @@ FIRST_BYTES = {
 
 
 def kind(file: Path | io.BytesIO) -> str:
-    """What a regular file or bytes in memory are, such as "a GIF" or "an HTML page"; "" where unknown."""
+    """What a regular file or bytes in memory are, such as "a GIF" or "an HTML page"; "" where unknown.
+
+    >>> kind(io.BytesIO(b"GIF89a"))
+    'a GIF'
+    """
     try:
         head = file.getvalue()[:64] if isinstance(file, io.BytesIO) else _head(file)
     except OSError:

@@ -15,7 +15,12 @@ SHOWN = 4  # images of each domain in a picture
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Images by domain, as bytes; `paired` says whether image i of one is the truth of image i of the other."""
+    """Images by domain, as bytes; `paired` says whether image i of one is the truth of image i of the other.
+
+    >>> x = np.zeros((3, 8, 8, 1), np.uint8)
+    >>> HeldOut({"A": x, "B": 255 - x}, paired=True).first(2)["B"].shape
+    (2, 8, 8, 1)
+    """
 
     images: Images
     paired: bool

@@ -157,7 +157,11 @@ def _square(image, size):
 
 
 def refit(x: UInt8[np.ndarray, "n h w c"], size: int | None, channels: int | None) -> UInt8[np.ndarray, "n H W C"]:
-    """Images in memory at another size or number of channels; `x` itself where nothing changes."""
+    """Images in memory at another size or number of channels; `x` itself where nothing changes.
+
+    >>> refit(np.zeros((2, 8, 8, 1), np.uint8), size=16, channels=3).shape
+    (2, 16, 16, 3)
+    """
     from PIL import Image
 
     h, w, c = x.shape[1:]

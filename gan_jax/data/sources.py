@@ -116,7 +116,11 @@ def _read(source, fit, split, resident):
 
 
 def digits() -> Set:
-    """scikit-learn's 1,797 handwritten digits, [1797, 8, 8], with 0 … 16 scaled to 0 … 255."""
+    """scikit-learn's 1,797 handwritten digits, [1797, 8, 8], with 0 … 16 scaled to 0 … 255.
+
+    >>> digits()["x"].shape
+    (1797, 8, 8)
+    """
     from sklearn.datasets import load_digits
 
     x, y = map(np.asarray, load_digits(return_X_y=True))

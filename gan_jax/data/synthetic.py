@@ -24,6 +24,10 @@ def stack(digits: Set, n: int = 128_000, seed: int = 0) -> dict[str, np.ndarray]
 
     Raises:
         UserError: for digits in colour or without labels.
+
+    >>> digits = {"x": np.zeros((10, 28, 28, 1), np.uint8), "y": np.arange(10)}
+    >>> stack(digits, n=2)["x"].shape
+    (2, 28, 28, 3)
     """
     if digits["x"].shape[3:] != (1,) or "y" not in digits:
         raise UserError("A stack is made of grey digits [n, h, w, 1] and their labels: give such a set.")
@@ -33,7 +37,12 @@ def stack(digits: Set, n: int = 128_000, seed: int = 0) -> dict[str, np.ndarray]
 
 
 def mixture(m: Mixture, n: int = 100_000, seed: int = 0) -> dict[str, np.ndarray]:
-    """{"x": float32 [n, d]}: independent samples of a mixture of Gaussians."""
+    """{"x": float32 [n, d]}: independent samples of a mixture of Gaussians.
+
+    >>> from gan_jax.mixtures import ring
+    >>> mixture(ring(), n=5)["x"].shape
+    (5, 2)
+    """
     words = np.random.Philox(seed).random_raw(n + 2 * n * m.noisy)
     x = m.centres[words[:n] % len(m.centres)]
     x[:, : m.noisy] += m.sigma * _normal(words[n:]).reshape(n, m.noisy)
@@ -41,7 +50,11 @@ def mixture(m: Mixture, n: int = 100_000, seed: int = 0) -> dict[str, np.ndarray
 
 
 def swiss_roll(n: int = 100_000, noise: float = 0.25, seed: int = 0) -> dict[str, np.ndarray]:
-    """{"x": float32 [n, 2]}: t (cos t, sin t), t uniform in (3π/2, 9π/2), plus normal noise; as in scikit-learn."""
+    """{"x": float32 [n, 2]}: t (cos t, sin t), t uniform in (3π/2, 9π/2), plus normal noise; as in scikit-learn.
+
+    >>> swiss_roll(n=5)["x"].shape
+    (5, 2)
+    """
     words = np.random.Philox(seed).random_raw(5 * n)
     t = 1.5 * np.pi * (1 + 2 * _uniform(words[:n]))
     x = t[:, None] * np.stack([np.cos(t), np.sin(t)], 1) + noise * _normal(words[n:]).reshape(n, 2)

@@ -46,7 +46,12 @@ def classification_accuracy_score(
 
 
 def logistic_regression(x: np.ndarray, y: np.ndarray) -> Predict:
-    """A classifier of features standardised to mean 0 and variance 1."""
+    """A classifier of features standardised to mean 0 and variance 1.
+
+    >>> x = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> logistic_regression(x, np.array([0, 0, 1, 1]))(np.array([[0.5], [10.5]]))
+    array([0, 1])
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -14,6 +14,10 @@ def pair(x: Features, y: Features, least: int = 1) -> tuple[np.ndarray, np.ndarr
     """Both sets as NumPy arrays: float32 stays, anything else becomes float64.
 
     UserError for different numbers of columns, or fewer than `least` rows.
+
+    >>> x, y = pair(np.zeros((3, 2), np.float32), np.zeros((4, 2), int))
+    >>> x.dtype, y.dtype
+    (dtype('float32'), dtype('float64'))
     """
     x, y = host(x), host(y)
     if x.shape[1] != y.shape[1]:
@@ -24,7 +28,11 @@ def pair(x: Features, y: Features, least: int = 1) -> tuple[np.ndarray, np.ndarr
 
 
 def host(x: Features) -> np.ndarray:
-    """A set as a NumPy array: float32 stays, anything else becomes float64. UserError if some are not finite."""
+    """A set as a NumPy array: float32 stays, anything else becomes float64. UserError if some are not finite.
+
+    >>> host(np.array([[1, 2]]))
+    array([[1., 2.]])
+    """
     x = np.asarray(x)
     x = x if x.dtype == np.float32 else x.astype(np.float64, copy=False)
     if not np.isfinite(x).all():
@@ -33,7 +41,11 @@ def host(x: Features) -> np.ndarray:
 
 
 def labels(x: Features, y: Labels) -> np.ndarray:
-    """The labels y [n] of x [n, d]. UserError if there are more or fewer labels than rows."""
+    """The labels y [n] of x [n, d]. UserError if there are more or fewer labels than rows.
+
+    >>> labels(np.zeros((2, 3)), np.array([0, 1]))
+    array([0, 1])
+    """
     if len(x) != len(y):
         raise UserError(f"There are {len(x)} samples and {len(y)} labels: give each sample one.")
     return np.asarray(y)

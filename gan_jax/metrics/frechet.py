@@ -17,7 +17,11 @@ BLOCK = 4096  # rows
 
 @dataclass(frozen=True)
 class Moments:
-    """The number of features x, their mean, and their scatter matrix Σ (x − mean)(x − mean)ᵀ."""
+    """The number of features x, their mean, and their scatter matrix Σ (x − mean)(x − mean)ᵀ.
+
+    >>> moments(np.zeros((5, 3))).covariance.shape
+    (3, 3)
+    """
 
     n: int
     mean: Float64[np.ndarray, " d"]

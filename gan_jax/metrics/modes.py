@@ -76,7 +76,11 @@ def perfect_stacked_modes(n: int, prior: Float[np.ndarray, "10"] | None = None) 
 
 
 def histogram_kl(counts: Int[np.ndarray, " classes"]) -> float:
-    """KL(counts / Σ counts ‖ uniform), with 0 log 0 = 0; ∞ if all counts are 0."""
+    """KL(counts / Σ counts ‖ uniform), with 0 log 0 = 0; ∞ if all counts are 0.
+
+    >>> round(histogram_kl(np.array([10, 0])), 4)  # log 2
+    0.6931
+    """
     share = counts[counts > 0] / max(counts.sum(), 1)
     return float(share @ np.log(len(counts) * share)) if len(share) else np.inf
 
@@ -105,7 +109,11 @@ def expected_kl(n: int, probabilities: Float[np.ndarray, " classes"]) -> tuple[f
 
 
 def exact(n: int) -> str:
-    """The source of the uncertainty of perfect scores."""
+    """The source of the uncertainty of perfect scores.
+
+    >>> exact(1000)
+    'standard deviation of 1,000 exact samples'
+    """
     return f"standard deviation of {n:,} exact samples"
 
 

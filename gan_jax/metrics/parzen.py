@@ -57,7 +57,11 @@ def parzen_bandwidth(samples: Examples, validation: Examples, sigmas: tuple[floa
 def log_densities(
     samples: Num[np.ndarray, "m d"], x: Num[np.ndarray, "n d"], sigmas: tuple[float, ...]
 ) -> Float[np.ndarray, "n sigmas"]:
-    """log p(x) for each σ: log mean exp(−|x − sample|² / 2σ²) − d log(σ √2π), in float64."""
+    """log p(x) for each σ: log mean exp(−|x − sample|² / 2σ²) − d log(σ √2π), in float64.
+
+    >>> log_densities(np.zeros((5, 1)), np.zeros((1, 1)), (1.0,)).round(4)  # −½ log 2π
+    array([[-0.9189]])
+    """
     samples, x = samples.astype(np.float64), x.astype(np.float64)
     norms = np.square(samples).sum(1)
     result = np.empty((len(x), len(sigmas)))

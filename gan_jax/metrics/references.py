@@ -152,12 +152,20 @@ def stem(data: str) -> str:
 
 
 def as_bytes(x: Any) -> Any:
-    """Images as bytes; those on disk stay there."""
+    """Images as bytes; those on disk stay there.
+
+    >>> as_bytes(np.array([-1.0, 1.0]))
+    array([  0, 255], dtype=uint8)
+    """
     return x if isinstance(x, OnDisk) else to_bytes(np.asarray(x))
 
 
 def rows_of(x, rows):
-    """x[rows], of images on disk without reading them."""
+    """x[rows], of images on disk without reading them.
+
+    >>> rows_of(np.array([3, 5, 7]), slice(2))
+    array([3, 5])
+    """
     if not isinstance(x, OnDisk):
         return np.asarray(x)[rows]
     chosen = np.arange(len(x))[rows]

@@ -81,7 +81,11 @@ def _draw(samples, real):
 
 
 def rows(samples: Sequence[Set]) -> Num[np.ndarray, "n ..."]:
-    """The first ROW samples of each of the first MEMBERS members, one after another; 0 where a member has diverged."""
+    """The first ROW samples of each of the first MEMBERS members, one after another; 0 where a member has diverged.
+
+    >>> rows(2 * [{"x": np.zeros((100, 2))}]).shape[1]
+    2
+    """
     some = [np.asarray(one["x"])[:ROW] if finite(one) else np.zeros_like(one["x"][:ROW]) for one in samples[:MEMBERS]]
     return np.concatenate(some)
 
