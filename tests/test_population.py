@@ -198,7 +198,7 @@ def test_samples_of_all_members():
     assert not np.array_equal(samples[0], samples[1])
     with pytest.raises(UserError, match="0 to 2"):
         run.member(3)
-    with pytest.raises(UserError, match="one training"):
+    with pytest.raises(UserError, match="single training"):
         run.member(0).member(0)
 
 
@@ -269,7 +269,7 @@ def test_population_based_training_copies_winners_and_perturbs_numbers():
         assert any(bits(pick(state, i).params) == bits(pick(run.state, j).params) for j in (0, 2))
         assert bits(pick(state, i).key) == bits(pick(run.state, i).key)
     assert quietly(games, 7, state=state).state.step.tolist() == [7] * 5
-    with pytest.raises(UserError, match="no numbers"):
+    with pytest.raises(UserError, match="no hyper-parameters"):
         population.exploit_and_explore(jax.random.key(1), dataclasses.replace(run.game, numbers={}), run.state, scores)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from toy import bits
 
 import gan_jax
-from benchmarks.devices import Dense
+from benchmarks.games import Dense
 from gan_jax import losses, population, priors
 from gan_jax.data import OnDisk, batch_indices, batches, content_hash, load, mirror, stream
 from gan_jax.errors import UserError

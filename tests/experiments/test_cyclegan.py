@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from test_flops import flops, lowered_forward
+from test_round_flops import flops, lowered_forward
 from toy import bits
 
 from gan_jax import population, train

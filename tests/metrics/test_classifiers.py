@@ -182,7 +182,7 @@ def test_the_command_trains_tries_and_records(trained, tmp_path, monkeypatch, ca
 def test_the_command_wants_labels(tmp_path):
     for name in ("train", "t10k"):
         write_idx(tmp_path / f"{name}-images-idx3-ubyte", split(True)[0][:4, :, :, 0])
-    with pytest.raises(UserError, match="has no labels to learn: give a set with classes"):
+    with pytest.raises(UserError, match="has no labels to learn: give data with classes"):
         command.main("digits", str(tmp_path), tmp_path / "digits.npz")
 
 

@@ -95,7 +95,7 @@ def test_the_repr_is_a_line_and_a_picture():
 def test_nothing_asked_for_is_nothing():
     run = train()
     assert run.sample(0, 0)["x"].shape == (0, 2)
-    with pytest.raises(UserError, match="-1 samples"):
+    with pytest.raises(UserError, match="n is -1"):
         run.sample(0, -1)
     with pytest.raises(UserError, match=r"The key is 'seed'"):
         run.sample("seed", 1)
