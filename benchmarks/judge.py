@@ -111,15 +111,18 @@ def main(
     found = [judge(load(folder).sample(0, SAMPLES)["x"]) for folder in runs]
     about = [describe(folder) for folder in runs]
     paper, steps = about[0]["paper"], about[0]["config"]["steps"]
+    recipe = papers.preset(paper)[1].steps
     scores = {name: mean_se([float(row[name]) for row in found]) for name in found[0] if name not in ("shares", "good")}
     record(
         out,
         paper=paper,
-        ran=f"{steps:,} of the recipe's {papers.preset(paper)[1].steps:,} rounds",
+        ran=f"{steps:,} of the recipe's {recipe:,} rounds",
+        share=steps / recipe,
         published=None,
         scores=scores,
+        headline="coverage",
         seeds=[row["config"]["seed"] for row in about],
-        verdict=f"good in {sum(row['good'] for row in found)} of {len(found)} seeds",
+        finding=f"good in {sum(row['good'] for row in found)} of {len(found)} seeds",
         seconds=mean_se([read_rows(folder)[-1]["seconds"] for folder in runs]),
         runs=[row | {"config": of["config"]} for row, of in zip(found, about, strict=True)],
         classifier=judge.trial,

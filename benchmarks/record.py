@@ -2,11 +2,17 @@
 
 A run group, as experiments/results/table.py reads it:
 
-    paper      "dcgan:digits"                      ran        "3,000 rounds, 100 % of the recipe"
-    published  {"value": "…", "protocol": "…"} or null
-    scores     {"precision": mean_se([.93, .95, .94])}
-    seeds      [0, 1, 2]                           verdict    "reproduced", "partly", …
-    notes      what is seen                        seconds    wall time of one run
+    paper      "dcgan:digits"
+    ran        "3,000 of the recipe's 6,000 rounds"
+    share      0.5, of the recipe
+    scores     {"precision": mean_se([0.93, 0.95, 0.94])}
+    published  {"value": "0.94 ± 0.01", "protocol": "…"}, values in the order of the scores, or null
+    headline   the score that the README shows; by default all that are published
+    label      its name in the README
+    seeds      [0, 1, 2]
+    seconds    wall time of one run
+    finding    what was compared with what, in words
+    notes      what is seen in the samples
 
 Other fields are written as they are. command, commit, versions, hardware and date are filled in unless given.
 """

@@ -78,7 +78,7 @@ def cyclegan(
     fields = {field: [w.get(field, getattr(config, field)) for w in weights.values()] for field in changed}
     programs = [(list(weights), config, fields), (["without pool"], dataclasses.replace(config, pool=0), {})]
     programs = [program for program in programs if set(program[0]) & set(variants)]
-    _ablation(f"cyclegan:{preset}", programs, seeds, measured, images, ["l1/B"], out)
+    _ablation(f"cyclegan:{preset}", programs, seeds, measured, images, ["l1/B"], out, "agreement/B", "digits kept")
 
 
 def pix2pix(data: str, out: Path, seeds: int = 3, steps: int = 0, n: int = 100) -> None:
@@ -101,12 +101,13 @@ def pix2pix(data: str, out: Path, seeds: int = 3, steps: int = 0, n: int = 100) 
         return scores
 
     programs = [(["pix2pix", "L1 only"], config, {"gan": [config.gan, 0.0]})]
-    _ablation("pix2pix:small", programs, seeds, measured, images, ["blur", "kernel_distance", "l1/B"], out)
+    judged = ["blur", "kernel_distance", "l1/B"]
+    _ablation("pix2pix:small", programs, seeds, measured, images, judged, out, "psnr/B", "PSNR, dB")
 
 
-def _ablation(title, programs, seeds, measured, images, judged, out):
+def _ablation(title, programs, seeds, measured, images, judged, out, headline, label):
     """Train each program, all its variants and seeds at once; record the scores of each variant, and compare them by
-    the scores in `judged`."""
+    the scores in `judged`. headline, label: the score of the README's table, and its name there."""
     module, preset = papers.preset(title)
     ablation, shown, found, began = {}, {}, {}, time.perf_counter()
     rows = spread(len(next(iter(images.values()))))
@@ -135,13 +136,16 @@ def _ablation(title, programs, seeds, measured, images, judged, out):
         out,
         paper=title,
         ran=f"{config.steps:,} of the recipe's {preset.steps:,} rounds" if share < 1 else f"{config.steps:,} rounds",
+        share=share,
         published=None,
         scores={name: value for name, value in ablation[first].items() if name.split("/")[0] != "cycle"},
         ablation=ablation,
         runs=[*before["runs"], mine],
         seeds=list(range(seeds)),
         images={name: len(x) for name, x in images.items()},
-        verdict="; ".join(lower),
+        headline=headline,
+        label=label,
+        finding="; ".join(lower),
         notes=before.get("notes", ""),
     )
     if before["runs"]:

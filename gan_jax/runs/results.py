@@ -38,18 +38,27 @@ def verdict(entry: Mapping[str, Any]) -> str:
         return "not run"
     if share < 1:
         return f"partial {share:.0%}".replace("%", " %")
-    published = entry.get("published")
-    if not published:
+    apart = compared(entry)
+    if not apart:
         return "-"
-    pairs = zip(re.split("[;,]", published["value"]), entry["scores"].values(), strict=False)
-    apart = [_apart(NUMBER.search(text.strip()), score) for text, score in pairs]
     if all(agrees for agrees, _ in apart):
         return "reproduced"
     return "close" if all(agrees or far <= CLOSE for agrees, far in apart) else "differs"
 
 
+def compared(entry: Mapping[str, Any]) -> list[tuple[bool, float]]:
+    """For each published number: whether ours agrees with it, and the relative difference."""
+    pairs = zip(printed(entry), entry["scores"].values(), strict=False)
+    return [_apart(NUMBER.search(text), score) for text, score in pairs]
+
+
+def printed(entry: Mapping[str, Any]) -> list[str]:
+    """The published numbers as they are printed, in the order of the scores."""
+    published = entry.get("published")
+    return [text.strip() for text in re.split("[;,]", published["value"])] if published else []
+
+
 def _apart(printed, score):
-    """(whether a score agrees with what is printed, how far it is from it as a share of that)."""
     theirs, ours = float(printed[1]), score["mean"]
     if ours is None:  # infinite
         return False, float("inf")

@@ -65,7 +65,7 @@ def test_the_command_judges_runs_and_says_what_they_were(digits, tmp_path, monke
     judging.main((tmp_path / "0", tmp_path / "1"), out=tmp_path / "found.json", notes="digits and noise")
     row = json.loads((tmp_path / "found.json").read_text())
     assert (row["paper"], row["ran"], row["seeds"]) == ("dcgan:digits", "1,500 of the recipe's 3,000 rounds", [0, 1])
-    assert row["verdict"] == "good in 1 of 2 seeds" and row["notes"] == "digits and noise"
+    assert row["finding"] == "good in 1 of 2 seeds" and row["share"] == 0.5 and row["notes"] == "digits and noise"
     assert [run["good"] for run in row["runs"]] == [True, False] and row["seconds"]["mean"] == 60
     assert row["scores"]["precision"]["values"] == [judge(x)["precision"], 0.0]
     assert row["held_out"] == judge(x) and row["classifier"] == judge.trial
