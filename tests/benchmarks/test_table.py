@@ -35,7 +35,7 @@ ABOUT = {"seeds": [0, 1, 2], "hardware": "1 x H200", "commit": "c0ffee", "comman
 
 def test_a_section_says_what_its_files_say(tmp_path):
     found = {"top_probability": mean_se([0.95, 0.96, 0.97]), "fid": mean_se([8.25])}
-    published = {"value": "fid 0.955 ± 0.004", "protocol": "10,000 samples"}
+    published = {"value": "top_probability 0.955 ± 0.004", "protocol": "10,000 samples"}
     about = ABOUT | {"paper": "dcgan:mnist", "ran": "11,719 of the recipe's 11,719 rounds (100%)"}
     record(tmp_path / "a.json", **about, scores=found, published=published, finding="it works", notes="Seen.")
     record(tmp_path / "conv.json", speedup=3.0)  # a measurement of another kind
@@ -51,7 +51,7 @@ def test_a_section_says_what_its_files_say(tmp_path):
         origin,
     ]
     assert "Published: 10,000 samples.\n" in text and "- mnist: it works. Seen.\n" in text
-    assert text.endswith("Not run: digits, mnist-small, faces.")
+    assert text.endswith("Not run: digits, mnist-small, faces.\n")
 
 
 def test_results_of_one_command_share_a_row_of_origin(tmp_path):
@@ -69,9 +69,7 @@ def test_results_of_one_command_share_a_row_of_origin(tmp_path):
 
 def test_the_short_table(tmp_path):
     """Complete runs only: a row for each preset, of those with published numbers one for each verdict."""
-    entry = lambda paper, scores, **more: (
-        ABOUT | {"paper": paper, "ran": "", "scores": scores, "published": None} | more
-    )
+    entry = lambda paper, scores, **more: {"paper": paper, "ran": "", "scores": scores, "published": None} | more
     norm = {"a": {"mean": 3.1, "se": None}, "b": {"mean": 1.42, "se": None}}
     published = lambda value: {"value": value, "protocol": ""}
     rows = [
@@ -81,7 +79,7 @@ def test_the_short_table(tmp_path):
         entry("dirac_gan:nsgan", norm, published=published("3.10, .284"), label="norm"),
         entry("dirac_gan:wgan", norm, published=published("3.1, 1.4")),
     ]
-    record(tmp_path / "c.json", rows=rows)
+    record(tmp_path / "c.json", **ABOUT, rows=rows)
     text = table.short(tmp_path)
     assert cells(text)[2:] == [
         ["[DCGAN] 2016", "digits", "the second", "–", "1.42 (3)", "–"],
