@@ -109,7 +109,7 @@ def _section(paper, folder):
 def _score_rows(entry):
     """A row for each score; preset and verdict are in the first."""
     first = [(_preset(entry), _word(entry))] + [("", "")] * (len(entry["scores"]) - 1)
-    theirs = [NUMBER.search(text)[0] for text in printed(entry)]
+    theirs = [found[0] for text in printed(entry) if (found := NUMBER.search(text))]
     theirs += ["–"] * (len(first) - len(theirs))
     for (preset, word), (name, score), published in zip(first, entry["scores"].items(), theirs, strict=True):
         yield preset, name.replace("_", " "), published, _number(score), word
