@@ -25,6 +25,15 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / 
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def freed():
+    """What the tests of a file have compiled is freed after them, or a worker would come to fill 6 GiB."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+    gc.collect()
+
+
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """For subprocesses: the repository and these tests can be imported."""
