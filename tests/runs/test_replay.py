@@ -240,7 +240,9 @@ def test_the_command_says_what_the_run_said(shell, monkeypatch):
     flags = ["--run", "a", "--lr", 0.02, "--steps", 50, "--checkpoint-every", 1, "--sample-every", 100]
     code, _, err = shell("mlp.py", "small", *flags)
     said = err.splitlines()[-1]
-    assert code == 2 and re.search(r"start again from there, as `python -m gan_jax fork .*/a --set FIELD=VALUE`", said)
+    assert code == 2 and re.search(
+        r"start again from there, with `python -m gan_jax fork .*/a --set FIELD=VALUE`", said
+    )
     sentence = said[said.index("Round ") :]
     assert re.search(rf"in the forward pass \(log, {line(logarithmic, 'jnp.log')}\)\.$", sentence)
     code, out, err = shell("gan_jax", "replay", "a", "--steps", 60)
