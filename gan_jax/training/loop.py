@@ -194,9 +194,8 @@ def _stop_signals():
         signal.signal(number, before[number])
 
     if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
-        heard = [
-            number for number in numbers if signal.getsignal(number) != signal.SIG_IGN
-        ]  # under nohup some are ignored
+        ignored = lambda number: number != signal.SIGINT and signal.getsignal(number) == signal.SIG_IGN  # by nohup
+        heard = [number for number in numbers if not ignored(number)]
         before = {number: signal.signal(number, note) for number in heard}
     try:
         yield caught

@@ -138,13 +138,17 @@ gan_jax.train(toy.GAME, toy.POINTS, steps=10**9, batch=8, run=sys.argv[1], log_e
 
 
 def test_a_closed_terminal_saves_first(tmp_path, environment):
-    process = subprocess.Popen([sys.executable, "-c", CLOSED, tmp_path / "run"], env=environment)
+    heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    process = subprocess.Popen([sys.executable, "-c", CLOSED, tmp_path / "run"], env=environment, preexec_fn=heard)
     deadline = time.time() + 120
     rows = tmp_path / "run" / "metrics.jsonl"
     while not (rows.exists() and rows.read_text()) and time.time() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(60) == 128 + signal.SIGHUP
+    try:
+        assert process.wait(60) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
     assert int(gan_jax.load(tmp_path / "run", GAME).state.step) >= read_rows(tmp_path / "run")[-1]["step"] > 0
 
 
