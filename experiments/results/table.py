@@ -161,12 +161,10 @@ def _number(score):
 
 def scores(folder: Path = HERE) -> str:
     """docs/scores.md: a section for each data set, with the scores of its real test images and of runs."""
-    parts = [
-        "# Scores of real test images",
-        f"{MADE}. They are the floor for any GAN; runs were scored by the same protocol.",
-    ]
-    for path in sorted(folder.glob("scores_*.json")):
-        found = json.loads(path.read_text())
+    files = {path: json.loads(path.read_text()) for path in sorted(folder.glob("scores_*.json"))}
+    intro = f"{MADE}. They are the floor for any GAN; runs were scored by the same protocol."
+    parts = ["# Scores of real test images", intro, *{found["protocol"]: None for found in files.values()}]
+    for path, found in files.items():
         head = ["score", "real test images", *(f"{run['paper']} ({Path(run['run']).name})" for run in found["runs"])]
         rows = []
         for key, value in found["floor"].items():
@@ -175,8 +173,7 @@ def scores(folder: Path = HERE) -> str:
         (reference,) = {v["protocol"]["reference"] for v in found["floor"].values() if "reference" in v["protocol"]}
         parts += [
             f"## {path.stem.removeprefix('scores_')}",
-            f"{found['protocol']} {found.get('notes', '')} Reference: {reference}. Commit {found['commit']}, "
-            f"{found['hardware']}.".replace("  ", " "),
+            f"{found.get('notes', '')} Reference: {reference}. Commit {found['commit']}, {found['hardware']}.".strip(),
             markdown(head, rows),
         ]
     return "\n\n".join(parts) + "\n"

@@ -105,8 +105,9 @@ def test_scores_have_a_column_for_each_run(tmp_path):
     record(
         tmp_path / "scores_digits.json", floor=floor, runs=runs, protocol="How.", commit="c0ffee", hardware="2 cores"
     )
-    *_, title, how, found = table.scores(tmp_path).strip().split("\n\n")
-    assert title == "## digits" and how == "How. Reference: digits train 0a1b2c3d. Commit c0ffee, 2 cores."
+    *_, how, title, origin, found = table.scores(tmp_path).strip().split("\n\n")
+    assert (how, title) == ("How.", "## digits")
+    assert origin == "Reference: digits train 0a1b2c3d. Commit c0ffee, 2 cores."
     assert found.splitlines() == [
         "| score | real test images | dcgan:digits (digits-0) |",
         "| --- | --- | --- |",
