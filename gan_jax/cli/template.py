@@ -21,15 +21,15 @@ class Config:
     data: str = "digits"  # a built-in set, or a folder, tar or .npz of images
     size: int = 8  # pixels a side
     channels: int = 1  # 1 grey, 3 colour
-    steps: int = 2000  # rounds
+    steps: int = 5000  # rounds
     batch: int = 32
     seed: int = 0
     latent: int = 16
     width: int = 128  # of the hidden layers
-    lr: float = 1e-3
+    lr: float = 2e-4
 
 
-PRESETS = {"small": Config(), "wide": Config(width=512, steps=5000)}  # the first is the default
+PRESETS = {"small": Config(), "wide": Config(width=512)}  # the first is the default
 TINY = Config(steps=2, batch=4, width=8)  # for tests
 
 
