@@ -5,7 +5,7 @@ another on concrete arrays.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -184,6 +184,7 @@ KEY = jax.random.key(12)
 PRECISION = {"float64": (jnp.float64, 1e-9), "float32": (jnp.float32, 1e-5)}
 
 
+@cache
 def the_game(order="fresh noise", dtype=jnp.float32, norm=True, **fields):
     return Game(players(dtype, norm), play, ORDERS[order], memory(dtype), **fields)
 
@@ -197,12 +198,15 @@ def data(slices, dtype=jnp.float32, round=0):
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
+@cache
 def jitted(g):
     return quick(partial(engine.step, g))
 
 
-def start(g, key=KEY, dtype=jnp.float32):
-    return quick(partial(engine.init, g))(key, data(g.slices, dtype))
+@cache
+def start(g, dtype=jnp.float32):
+    """The State from KEY."""
+    return quick(partial(engine.init, g))(KEY, data(g.slices, dtype))
 
 
 def near(a, b, tolerance):

@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import gc
 import importlib.util
 import io
@@ -23,6 +24,17 @@ FLAGS = (
 os.environ["XLA_FLAGS"] = " ".join([*(f"--{flag}" for flag in FLAGS), os.environ.get("XLA_FLAGS", "")])
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "gan_jax" / "tests"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+@contextlib.contextmanager
+def optimised():
+    """Within it `jax.jit` compiles as it does for users: for programs that run for seconds."""
+    import jax
+
+    options = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=options))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

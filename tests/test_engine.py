@@ -59,13 +59,12 @@ def test_metrics_are_those_of_the_losses_descended():
 
 def test_a_pool_advances_once_for_each_move_of_d():
     def count(nets, batch, key, step):
-        turns = play(nets, batch, key, step)
-        memory = nets.memory | {"moves": nets.memory["moves"] + 1}
-        return turns | {"D": turns["D"].replace(memory={"game": turns["D"].memory["game"] | memory})}
+        fooled = nets["D"](nets["G"](batch["x"])).mean()
+        return {"D": Loss(fooled, memory={"game": {"moves": nets.memory["moves"] + 1}}), "G": Loss(-fooled)}
 
-    from_0 = memory(jnp.float32) | {"moves": 0}
+    both = {n: Player(Line(), optax.sgd(0.1)) for n in "GD"}
     for order, parts, moves_of_d in (("simultaneous", 1, 1), ("three to one", 1, 3), ("same batch and key", 2, 2)):
-        g = Game(players(jnp.float32), count, ORDERS[order], from_0, parts=parts)
+        g = Game(both, count, ORDERS[order], {"moves": 0}, parts=parts)
         state = start(g)
         assert state.memory["game"]["moves"] == 0
         assert jitted(g)(state, data(g.slices))[0].memory["game"]["moves"] == moves_of_d
@@ -94,7 +93,7 @@ def test_chunks_of_a_scan_are_single_rounds(norm, precision):
     dtype, tolerance = PRECISION[precision]
     with jax.enable_x64(precision == "float64"):
         g = the_game("one to one", dtype, norm)
-        first = single = start(g, KEY, dtype)
+        first = single = start(g, dtype)
         batches, step = [data(1, dtype, t) for t in range(7)], jitted(g)
         reports = []
         for batch in batches:
@@ -111,7 +110,7 @@ def test_chunks_of_a_scan_are_single_rounds(norm, precision):
 
 def test_a_round_is_one_program_on_a_donated_state():
     g, key = the_game("three to one"), jax.random.key(1)
-    step, first = quick(partial(engine.step, g), donate_argnums=0), start(g, key)
+    step, first = quick(partial(engine.step, g), donate_argnums=0), quick(partial(engine.init, g))(key, data(3))
     state = first
     for t in range(3):
         state, _ = step(state, data(3, round=t))
@@ -186,9 +185,10 @@ def test_carry_takes_over_what_fits():
     g = the_game("one to one")
     old, _ = jitted(g)(start(g), data(1))
     wider = Game(players(jnp.float32, norm=False), play, g.moves, memory(jnp.float32))
-    new = start(wider, jax.random.key(8))
+    new = start(wider)
     taken = carry(new, old)
     kernels = lambda s: {n: s.params[n]["Dense_0"] for n in "GD"}
+    assert not same(kernels(new), kernels(old))
     assert same(kernels(taken), kernels(old)) and taken.step == 1
     assert jax.tree.structure(taken) == jax.tree.structure(new)
     only = carry(new, old, fields=("params",))

@@ -94,7 +94,7 @@ def compare(games, rounds_by_hand, dtype, tolerance, rounds=4):
     to 1e-4: gradients are sums that cancel, here through BatchNorm on 8 examples (6e-5 in float32, 4e-12 in float64).
     """
     steps = {g: jitted(g) for g in set(games)}
-    state = start(games[0], KEY, dtype)
+    state = start(games[0], dtype)
     hand, key = born((games[0].players["G"].net, games[0].players["D"].net), state), state.key
     for t in range(rounds):
         g, batch = games[t], data(games[t].slices, dtype, t)
@@ -170,7 +170,7 @@ def test_a_gradient_is_the_mover_s_own():
     """The diagonal of the game's Jacobian: what happens to the loss of another player changes nothing."""
     with jax.enable_x64(True):
         g = the_game("simultaneous", jnp.float64)
-        state, x = start(g, KEY, jnp.float64), data(1, jnp.float64)["x"][0]
+        state, x = start(g, jnp.float64), data(1, jnp.float64)["x"][0]
         hand = born((g.players["G"].net, g.players["D"].net), state)
         loss = lambda p, n: hand.forward(hand.params | {n: p}, x, KEY)[0][n]
         expected = {n: quick(jax.grad(loss), static_argnums=1)(hand.params[n], n) for n in "GD"}

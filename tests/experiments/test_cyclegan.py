@@ -101,13 +101,25 @@ class ByHand:
         return jax.tree.map(lambda w, u: w - rate * u, params, updates), opt
 
 
-def test_a_round_is_the_published_order():
+class Pixels(nn.Module):
+    """x [b, h, w, c] -> tanh(w x + v), which compiles in a second."""
+
+    channels: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        return jnp.tanh(nn.Dense(self.channels)(x))
+
+
+@pytest.mark.parametrize("networks", ["pixels", pytest.param("own", marks=pytest.mark.slow)])
+def test_a_round_is_the_published_order(networks):
     """Weights, losses and pools to 1e-6 over three rounds, in which the pool is filled and used and the rate falls."""
     with jax.enable_x64():
         config = dataclasses.replace(TINY, schedule_steps=3)
         game = paper.game(config)
         wide = lambda x: jnp.asarray(x, jnp.float64) if x.dtype == np.float32 else jnp.asarray(x)
-        players = {name: dataclasses.replace(p, net=p.net.clone(dtype=jnp.float64)) for name, p in game.players.items()}
+        net = lambda p: Pixels() if networks == "pixels" else p.net.clone(dtype=jnp.float64)
+        players = {name: dataclasses.replace(p, net=net(p)) for name, p in game.players.items()}
         game = dataclasses.replace(game, players=players, memory=jax.tree.map(wide, game.memory))
         batches = first_rounds(config, 3, jnp.float64)
         state = jax.tree.map(wide, quick(partial(init, game))(jax.random.key(1), batches[0]))
@@ -143,14 +155,6 @@ def test_what_a_round_costs():
     spec = {name: {"x": [[1, side, side, 3], "float32"]} for name in "AB"}
     F_G, F_D = (flops(lowered_forward(game.players[name].net, 1, 64, 64, 3)) for name in ("G_AB", "D_A"))
     assert cost.flops(game, spec) == pytest.approx(18 * F_G + 16 * F_D, rel=0.05)
-
-
-class Pixels(nn.Module):
-    """x [b, h, w, c] -> tanh(w x + v), which compiles in a second."""
-
-    @nn.compact
-    def __call__(self, x):
-        return jnp.tanh(nn.Dense(x.shape[-1])(x))
 
 
 def test_pools_optimisers_and_decay_go_on_where_they_were(tmp_path):

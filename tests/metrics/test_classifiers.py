@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import optimised
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks import classifier as command
@@ -34,7 +35,8 @@ def split(first):
 
 @pytest.fixture(scope="module")
 def trained():
-    return classifiers.fit(*split(True), epochs=12, batch=64)
+    with optimised():
+        return classifiers.fit(*split(True), epochs=12, batch=64)
 
 
 @pytest.fixture

@@ -196,7 +196,9 @@ gan_jax.train(toy.GAME, toy.POINTS, steps=10**9, batch=8, run=sys.argv[1], log_e
 """
 
 
-@pytest.mark.parametrize("sent, code", [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+@pytest.mark.parametrize(
+    "sent, code", [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_first(tmp_path, environment, sent, code):
     command = [sys.executable, "-c", SIGNALLED, str(tmp_path)]
     child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -212,9 +214,10 @@ def test_a_signal_saves_first(tmp_path, environment, sent, code):
     assert bits(run.state) == bits(train(GAME, POINTS, steps=stopped + 5).state)
 
 
-def test_a_signal_between_two_looks_at_it_still_saves(tmp_path, monkeypatch):
-    arriving = iter([signal.SIGTERM])
+@pytest.mark.parametrize("sent, raised", [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_between_two_looks_at_it_still_saves(tmp_path, monkeypatch, sent, raised):
+    arriving = iter([sent])
     monkeypatch.setattr(checkpoint, "seal", lambda saves: [signal.raise_signal(s) for s in arriving])
-    with pytest.raises(SystemExit):
+    with pytest.raises(raised):
         train(GAME, POINTS, steps=1000, run=tmp_path, checkpoint_every=1000)
     assert checkpoint.latest_step(tmp_path / "checkpoints") == 2  # round 1 sealed, the one after it saved

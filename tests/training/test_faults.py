@@ -24,17 +24,18 @@ pytestmark = pytest.mark.usefixtures("no_curves")
 train = partial(gan_jax.train, batch=8, log_every=5, checkpoint_every=10, progress=False)
 opened = lambda folder, **config: open_folder(folder, {"paper": "", "data": "", "batch": {}, "config": config})
 
-RUN = """
+HOW = {"steps": 800, "batch": 8, "log_every": 10, "checkpoint_every": 40, "dispatch": 5}
+RUN = f"""
 import sys, toy, gan_jax
 from gan_jax.cli.flags import one_line_errors
 with one_line_errors():
-    gan_jax.train(toy.GAME, toy.POINTS, steps=800, batch=8, run=sys.argv[1], log_every=10, checkpoint_every=40)
+    gan_jax.train(toy.GAME, toy.POINTS, run=sys.argv[1], **{HOW})
 """
 
 
 def test_faults_one_after_another(tmp_path, environment):
     straight, faults = tmp_path / "straight", ["SIGKILL", "truncated", "two processes"]
-    gan_jax.train(GAME, POINTS, steps=800, batch=8, run=straight, log_every=10, checkpoint_every=40, progress=False)
+    gan_jax.train(GAME, POINTS, run=straight, progress=False, **HOW)
     run = Training(tmp_path / "run", tmp_path, lambda folder: [sys.executable, "-c", RUN, str(folder)], environment)
     found = inject(faults, [120, 260, 400], run, straight, game=GAME)
     assert [fell["survived"] for fell in found["repetitions"]] == [True] * 3, found

@@ -1,4 +1,4 @@
-"""benchmarks/kill_and_resume.py in small: the toy game, killed twice."""
+"""benchmarks/kill_and_resume.py in small: the toy game, killed twice; killed once it is in test_faults.py."""
 
 import sys
 
@@ -16,7 +16,8 @@ gan_jax.train(toy.GAME, toy.POINTS, steps=600, batch=8, **where)
 """
 
 
-@pytest.mark.parametrize("dispatch", [pytest.param(1, marks=pytest.mark.slow), 10])
+@pytest.mark.slow
+@pytest.mark.parametrize("dispatch", [1, 10])
 def test_a_run_killed_twice_equals_one_left_alone(tmp_path, environment, dispatch):
     command = lambda folder: [sys.executable, "-c", RUN, str(folder), str(dispatch)]
     found = kill_and_resume(command, [150, 330], tmp_path, GAME, environment)

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 from conftest import ROOT
 
+from gan_jax.training.cache import keep_programs
 from gan_jax.training.report import Report
 
 pytestmark = pytest.mark.usefixtures("no_curves")
@@ -63,28 +65,34 @@ def test_games_of_other_players_have_their_losses_as_columns(capsys):
     assert shown(capsys, rows, 2)[0].split() == ["round", "loss", "D_A", "loss", "D_B", "loss", "G", "images/s"]
 
 
-SETS = "import jax; from gan_jax.training.cache import keep_programs; print(keep_programs({}))"
-GET = "print(jax.config.jax_compilation_cache_dir)"
+@pytest.fixture
+def unset():
+    """JAX's own cache folder is not set, until the test ends."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.mark.parametrize(
-    ("own", "argument", "expected"),
+    ("own", "configured", "given", "expected"),
     [
-        ({"GAN_JAX_CACHE": "{tmp}/mine"}, "", "{tmp}/mine/programs/"),
-        ({"HOME": "{tmp}"}, "", "{tmp}/.cache/gan_jax/programs/"),
-        ({"JAX_COMPILATION_CACHE_DIR": "{tmp}/theirs"}, "", "{tmp}/theirs"),
-        ({"JAX_COMPILATION_CACHE_DIR": "{tmp}/theirs"}, "'{tmp}/given'", "{tmp}/given/"),
-        ({"GAN_JAX_CACHE": "/proc/nowhere"}, "", "None"),
+        ({"GAN_JAX_CACHE": "{tmp}/mine"}, None, None, "{tmp}/mine/programs/"),
+        ({"HOME": "{tmp}", "GAN_JAX_CACHE": ""}, None, None, "{tmp}/.cache/gan_jax/programs/"),
+        ({}, "{tmp}/theirs", None, "{tmp}/theirs"),
+        ({}, "{tmp}/theirs", "{tmp}/given", "{tmp}/given/"),
+        ({"GAN_JAX_CACHE": "/proc/nowhere"}, None, None, "None"),
     ],
     ids=["GAN_JAX_CACHE", "home", "already set", "given", "not writable"],
 )
-def test_where_programs_are_kept(tmp_path, own, argument, expected):
-    env = {k: v for k, v in os.environ.items() if k not in ("JAX_COMPILATION_CACHE_DIR", "GAN_JAX_CACHE")}
-    env |= {name: value.format(tmp=tmp_path) for name, value in own.items()} | {"PYTHONPATH": str(ROOT)}
-    code = f"{SETS.format(argument.format(tmp=tmp_path))}; {GET}"
-    said = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout
-    returned, configured = said.split()
-    assert returned == configured and returned.startswith(expected.format(tmp=tmp_path))
+def test_where_programs_are_kept(tmp_path, monkeypatch, unset, own, configured, given, expected):
+    at = lambda path: path and path.format(tmp=tmp_path)
+    for name, value in own.items():
+        monkeypatch.setenv(name, at(value))
+    if configured:
+        jax.config.update("jax_compilation_cache_dir", at(configured))
+    returned = str(keep_programs(at(given)))
+    assert returned == str(jax.config.jax_compilation_cache_dir) and returned.startswith(at(expected))
 
 
 GOES_ON = """

@@ -197,16 +197,6 @@ def test_a_nan_stops_the_run_and_keeps_the_checkpoint_before(tmp_path):
         train(game, POINTS, steps=20)
 
 
-def test_a_metric_that_is_no_loss_may_be_anything(tmp_path):
-    """A PSNR is infinite where nothing is wrong: the run goes on, and its row has null."""
-    worse = {"psnr": jnp.inf, "odd": jnp.nan}
-    play = lambda nets, batch, key, step: {"G": Loss(nets["G"](batch["x"]).mean(), worse)}
-    assert int(train(alone(play), POINTS, steps=2, run=tmp_path).state.step) == 2
-    (row,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
-    assert row["psnr"] is row["odd"] is None and row["loss/G"] is not None
-    assert np.isnan(read_rows(tmp_path)[0]["psnr"])
-
-
 @pytest.mark.parametrize("best", ["grad/D", "-grad/D"])
 def test_what_is_kept(tmp_path, best):
     train(OWN, POINTS, steps=30, checkpoint_every=5, keep_every=15, best=best, run=tmp_path)
