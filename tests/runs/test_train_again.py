@@ -132,14 +132,14 @@ def test_a_state_and_a_start_are_one_too_many():
 
 
 CLOSED = """
-import sys, toy, gan_jax
+import signal, sys, toy, gan_jax
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
 gan_jax.train(toy.GAME, toy.POINTS, steps=10**9, batch=8, run=sys.argv[1], log_every=5, progress=False)
 """
 
 
 def test_a_closed_terminal_saves_first(tmp_path, environment):
-    heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
-    process = subprocess.Popen([sys.executable, "-c", CLOSED, tmp_path / "run"], env=environment, preexec_fn=heard)
+    process = subprocess.Popen([sys.executable, "-c", CLOSED, tmp_path / "run"], env=environment)
     deadline = time.time() + 120
     rows = tmp_path / "run" / "metrics.jsonl"
     while not (rows.exists() and rows.read_text()) and time.time() < deadline:
